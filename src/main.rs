@@ -1,0 +1,3 @@
+//! The `carota` program.
+
+fn main() {}
