@@ -5,3 +5,4 @@
 //! `cli → render → trust → phases → edit/pki → state → snapshot/spec`.
 
 pub mod diagnostic;
+pub mod edit;

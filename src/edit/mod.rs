@@ -1,0 +1,19 @@
+//! Byte-preserving edits of configuration files.
+//!
+//! What lies here knows the syntax of files: YAML, systemd units, PEM. It must not know what a
+//! rotation is, which files exist, or where they lie. Every edit takes a text and gives a text in
+//! which nothing but the asked-for value differs; a shape that is not understood is an error at its
+//! place. After each edit the result is read again, by a second parser, and compared with the same
+//! edit made on the parsed value.
+
+pub mod argv;
+pub mod embedded;
+pub mod kubeconfig;
+pub mod kubelet_config;
+pub mod manifest;
+mod pairs;
+pub mod pem;
+pub mod scalar;
+pub mod unit;
+mod unit_syntax;
+pub mod yaml;
