@@ -592,14 +592,17 @@ impl<'a> Builder<'a> {
             ScalarStyle::Literal => Style::Literal,
             ScalarStyle::Folded => Style::Folded,
         };
-        let spelled = if style.is_block() {
+        let (spelled, full_end) = if style.is_block() {
             let header = self.block_header().ok_or_else(|| {
                 self.shape(range.start, "a block scalar whose header was not found")
             })?;
-            let content = self.text[header..range.end.max(header)].trim_end();
-            header..header + content.len()
+            let block = &self.text[header..range.end.max(header)];
+            // The parser's range may reach into the indentation of the next line.
+            let full = block.trim_end_matches([' ', '\t']);
+            let full = if full.ends_with('\n') { full } else { block };
+            (header..header + block.trim_end().len(), header + full.len())
         } else {
-            range.clone()
+            (range.clone(), range.end)
         };
         // The parser gives `~` for a value that was left out.
         let value = if spelled.is_empty() {
@@ -611,7 +614,7 @@ impl<'a> Builder<'a> {
             kind: Kind::Scalar { value, style },
             range: spelled,
             in_flow: self.in_flow(),
-            full_end: range.end,
+            full_end,
         })
     }
 
