@@ -6,7 +6,7 @@
 //! extensions byte for byte, whatever encoding they were in.
 
 use der::asn1::{GeneralizedTime, ObjectIdentifier, UtcTime};
-use der::{DateTime, Decode, Encode, Reader, SliceReader, Tag};
+use der::{DateTime, Decode, Encode, Header, Reader, SliceReader, Tag};
 use std::time::Duration;
 
 /// One element of a DER value.
@@ -46,7 +46,7 @@ pub(super) fn elements(content: &[u8]) -> der::Result<Vec<Element<'_>>> {
     let mut reader = SliceReader::new(content)?;
     let mut found = Vec::new();
     while !reader.is_finished() {
-        let header = reader.peek_header()?;
+        let header = Header::peek(&reader)?;
         let whole = reader.tlv_bytes()?;
         let length = usize::try_from(header.length())?;
         found.push(Element {
