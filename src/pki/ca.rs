@@ -275,9 +275,10 @@ impl Content<'_> {
 
     fn tbs(&self, issuer: &[u8], algorithm: &[u8]) -> Result<Vec<u8>> {
         let parts: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
-        let extensions = match parts.is_empty() {
-            true => Vec::new(),
-            false => element(EXPLICIT_3, &[&element(SEQUENCE, &parts)]),
+        let extensions = if parts.is_empty() {
+            Vec::new()
+        } else {
+            element(EXPLICIT_3, &[&element(SEQUENCE, &parts)])
         };
         let validity = element(
             SEQUENCE,

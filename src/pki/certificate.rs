@@ -507,10 +507,10 @@ fn extensions(explicit: Option<Element<'_>>) -> der::Result<Vec<Extension>> {
 fn refuse_repeated(extensions: &[Extension]) -> DerResult<()> {
     let mut ids: Vec<_> = extensions.iter().map(|e| e.id).collect();
     ids.sort_unstable();
-    match ids.windows(2).any(|pair| pair[0] == pair[1]) {
-        true => Err("an extension is repeated".to_owned()),
-        false => Ok(()),
+    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("an extension is repeated".to_owned());
     }
+    Ok(())
 }
 
 fn usage(extensions: &[Extension]) -> der::Result<Usage> {

@@ -8,7 +8,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use der::zeroize::Zeroizing;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::elliptic_curve::Generate;
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -19,7 +23,7 @@ use rsa::traits::PublicKeyParts;
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 use sha2::{Digest, Sha256, Sha384};
 
-use super::asn1::{SEQUENCE, bit_string, element};
+use super::asn1::{SEQUENCE, bit_string, element, hex};
 use super::certificate::Certificate;
 use super::pem;
 use super::secret::PrivateText;
@@ -89,8 +93,9 @@ impl FromStr for KeyAlgorithm {
 }
 
 /// A private key. It is overwritten when dropped and cannot be printed.
+#[derive(Clone)]
 pub struct PrivateKey {
-    secret: Secret,
+    secret: Arc<Secret>,
     pem: PrivateText,
     spki: Vec<u8>,
 }
@@ -185,6 +190,21 @@ impl PrivateKey {
         &self.spki
     }
 
+    /// The reference that stands for this key's PEM block in public files.
+    #[must_use]
+    pub fn pem_reference(&self) -> String {
+        // The text is already in the form that is hashed: unindented lines, LF, a final newline.
+        reference(self.pem.expose().as_bytes())
+    }
+
+    /// The reference that stands for this key where a kubeconfig holds it (`client-key-data`): base64
+    /// of the PEM text with its final newline.
+    #[must_use]
+    pub fn base64_reference(&self) -> String {
+        let encoded = Zeroizing::new(BASE64.encode(self.pem.expose()));
+        reference(encoded.as_bytes())
+    }
+
     /// Whether this is the key of `certificate`.
     #[must_use]
     pub fn belongs_to(&self, certificate: &Certificate) -> bool {
@@ -194,7 +214,7 @@ impl PrivateKey {
     /// The algorithm identifier (DER) of the signatures that this key makes.
     #[must_use]
     pub fn signature_identifier(&self) -> Vec<u8> {
-        let content = match &self.secret {
+        let content = match &*self.secret {
             Secret::Rsa(_) => alg_id::RSA_PKCS1_SHA256,
             Secret::P256(_) => alg_id::ECDSA_SHA256,
             Secret::P384(_) => alg_id::ECDSA_SHA384,
@@ -205,7 +225,7 @@ impl PrivateKey {
     /// Signs: SHA-256, and SHA-384 with P-384. Gives the algorithm identifier (DER) and the
     /// signature.
     pub fn sign(&self, tbs: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
-        let signature = match &self.secret {
+        let signature = match &*self.secret {
             Secret::Rsa(key) => key
                 .sign(rsa::Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(tbs))
                 .ok(),
@@ -224,7 +244,7 @@ impl PrivateKey {
 
     /// What rcgen calls this kind of key.
     pub(super) fn rcgen_algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        match &self.secret {
+        match &*self.secret {
             Secret::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
             Secret::P256(_) => &rcgen::PKCS_ECDSA_P256_SHA256,
             Secret::P384(_) => &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -255,7 +275,11 @@ impl PrivateKey {
                 pem::write_private("EC PRIVATE KEY", &key.to_sec1_der().map_err(damaged)?),
             ),
         };
-        Ok(PrivateKey { secret, pem, spki })
+        Ok(PrivateKey {
+            secret: Arc::new(secret),
+            pem,
+            spki,
+        })
     }
 }
 
@@ -263,6 +287,11 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(..)")
     }
+}
+
+/// A reference to a private value by its hash. Keys are too long to be guessed from it.
+fn reference(value: &[u8]) -> String {
+    format!("carota-kept:sha256:{}", hex(&Sha256::digest(value)))
 }
 
 fn spki(algorithm: AlgorithmIdentifier, bits: &[u8]) -> Vec<u8> {
@@ -279,7 +308,7 @@ fn rsa_public_bits(key: &rsa::PrivateKey) -> Result<Vec<u8>> {
         ));
     }
     let public = key.as_public_key().to_pkcs1_der();
-    public.map(|d| d.into_vec()).map_err(damaged)
+    public.map(der::Document::into_vec).map_err(damaged)
 }
 
 /// A key that was decoded and cannot be encoded again.

@@ -44,10 +44,15 @@ pub(super) fn blocks(text: &str, file: &str, wanted: fn(&str) -> bool) -> Result
             if let Some((begun, ..)) = open {
                 return Err(malformed(file, begun, "a PEM block has no end"));
             }
-            open = Some((number, label, Zeroizing::new(String::new())));
+            // Room for the whole, so that growing leaves no copy of a private body behind.
+            open = Some((
+                number,
+                label,
+                Zeroizing::new(String::with_capacity(text.len())),
+            ));
         } else if let Some(label) = boundary(line, "-----END ") {
             match open.take() {
-                Some((begun, begin, body)) if begin == label => {
+                Some((begun, opened, body)) if opened == label => {
                     if wanted(label) {
                         found.push(decode(label, &body, file, begun)?);
                     }
@@ -81,16 +86,17 @@ fn decode(label: &str, body: &str, file: &str, line: usize) -> Result<Block> {
         return Err(damaged());
     }
     // The decoder insists on lines of 64 characters.
-    let mut wrapped = Zeroizing::new(format!("-----BEGIN {label}-----\n"));
-    let mut rest = body;
-    while !rest.is_empty() {
-        let (head, tail) = rest.split_at(rest.len().min(64));
-        wrapped.push_str(head);
-        wrapped.push('\n');
-        rest = tail;
+    let lines = body.as_bytes().chunks(64);
+    let mut wrapped = Zeroizing::new(Vec::with_capacity(body.len() * 2 + 2 * label.len() + 64));
+    for line in [format!("-----BEGIN {label}-----").as_bytes()]
+        .into_iter()
+        .chain(lines)
+        .chain([format!("-----END {label}-----").as_bytes()])
+    {
+        wrapped.extend_from_slice(line);
+        wrapped.push(b'\n');
     }
-    wrapped.push_str(&format!("-----END {label}-----\n"));
-    let (_, der) = decode_vec(wrapped.as_bytes()).map_err(|_| damaged())?;
+    let (_, der) = decode_vec(&wrapped).map_err(|_| damaged())?;
     Ok(Block {
         label: label.to_owned(),
         der: Zeroizing::new(der),

@@ -1,0 +1,551 @@
+//! The issuer: the one place where a plan gets its CAs and its leaves.
+//!
+//! Knows the lock, the keyring and what was asked for in this run. It must not know phases or files
+//! of the cluster, nor write anything: `finish` hands the new lock and keyring to the writer.
+//!
+//! What stands in the lock is taken from it, so that a second run gives the same bytes and needs no
+//! key. What does not fit its request any more is an error and never replaced silently: the old
+//! entry may already be on the cluster.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::thread;
+
+use super::ca::{CaRequest, SigningCa};
+use super::certificate::Certificate;
+use super::key::PrivateKey;
+use super::keyring::Keyring;
+use super::lock::{KeyReferences, Lock, LockedCa, LockedLeaf};
+use super::name::subject_from_text;
+use super::secret::PrivateText;
+use crate::diagnostic::{Code, Diagnostic, Result};
+
+/// Where a new CA comes from.
+#[derive(Debug)]
+pub enum CaSource {
+    /// carota makes it.
+    Mint(CaRequest),
+    /// It exists, and its key is here.
+    Import(SigningCa),
+    /// It exists, and its key is not here; enough where the lock holds every leaf.
+    ImportPublic {
+        /// The CA itself.
+        certificate: Certificate,
+        /// The certificates above it, its issuer first.
+        chain: Vec<Certificate>,
+    },
+}
+
+/// A leaf to be re-issued.
+#[derive(Clone, Debug)]
+pub struct LeafRequest {
+    /// The name of the new CA.
+    pub ca: String,
+    /// The certificate to replace.
+    pub old: Certificate,
+    /// First second of validity, unix time.
+    pub not_before: i64,
+    /// Last second of validity, unix time; capped at that of the CA.
+    pub not_after: i64,
+    /// Make a new key instead of keeping the one it has.
+    pub new_key: bool,
+}
+
+/// A re-issued leaf.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The new certificate.
+    pub certificate: Certificate,
+    /// Its key, if a new one was asked for.
+    pub key: Option<NewKey>,
+}
+
+/// A new leaf key.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Its PEM text; `None` where the leaf comes from the lock and the keyring is not here.
+    pub pem: Option<PrivateText>,
+    /// What stands for its PEM block in public files.
+    pub pem_reference: String,
+    /// What stands for the base64 of its PEM text in public files.
+    pub base64_reference: String,
+}
+
+/// Gives CAs and leaves, from the lock or newly signed.
+#[derive(Debug)]
+pub struct Issuer {
+    rotation: String,
+    lock: Lock,
+    locked_rotation: Option<String>,
+    keyring: Keyring,
+    sealed: bool,
+    cas: BTreeMap<String, HeldCa>,
+    leaves: BTreeMap<(String, String), HeldLeaf>,
+}
+
+/// A CA that this run uses.
+#[derive(Debug)]
+struct HeldCa {
+    locked: LockedCa,
+    signing: Option<SigningCa>,
+}
+
+/// A leaf that this run uses.
+#[derive(Debug)]
+struct HeldLeaf {
+    locked: LockedLeaf,
+    key: Option<PrivateKey>,
+}
+
+impl Issuer {
+    /// An issuer for one rotation, with what an earlier run left.
+    #[must_use]
+    pub fn new(rotation_id: &str, lock: Option<Lock>, keyring: Keyring) -> Issuer {
+        Issuer {
+            rotation: rotation_id.to_owned(),
+            locked_rotation: lock.as_ref().map(|l| l.rotation.clone()),
+            lock: lock.unwrap_or_default(),
+            keyring,
+            sealed: false,
+            cas: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+        }
+    }
+
+    /// The same issuer, but what the lock lacks is an error instead of being made: for a check, whose
+    /// result must depend on nothing else.
+    #[must_use]
+    pub fn sealed(self) -> Issuer {
+        Issuer {
+            sealed: true,
+            ..self
+        }
+    }
+
+    /// The new CA of this name. Asked for again under the same name, it is the same.
+    ///
+    /// From the lock if it is there and fits; `LockMismatch` if it does not fit. A key in the keyring
+    /// that does not belong to it, or that the lock does not know, is `KeyringMismatch`. A CA of the
+    /// lock without its key is fine as long as nothing must be signed.
+    pub fn ca(&mut self, name: &str, source: CaSource) -> Result<Certificate> {
+        require_plain(name)?;
+        self.require_rotation()?;
+        if let Some(held) = self.cas.get(name) {
+            return Ok(held.locked.certificate.clone());
+        }
+        let held = match self.lock.cas.get(name).cloned() {
+            Some(locked) => self.ca_from_lock(name, locked, source)?,
+            None if self.sealed => return Err(not_in_lock(&format!("the CA {name}"))),
+            None => self.ca_from_source(name, source)?,
+        };
+        let certificate = held.locked.certificate.clone();
+        self.cas.insert(name.to_owned(), held);
+        Ok(certificate)
+    }
+
+    fn ca_from_lock(&self, name: &str, locked: LockedCa, source: CaSource) -> Result<HeldCa> {
+        let (fits, imported) = match source {
+            CaSource::Mint(request) => (ca_fits(&locked.certificate, &request)?, None),
+            CaSource::Import(ca) => (same_ca(&locked, &ca.certificate, &ca.chain), Some(ca.key)),
+            CaSource::ImportPublic { certificate, chain } => {
+                (same_ca(&locked, &certificate, &chain), None)
+            }
+        };
+        if !fits {
+            return Err(mismatch(
+                &format!("the CA {name} in it is not the one that is asked for"),
+                &format!(
+                    "undo the change, or, if the CA was never installed, remove the lock and secrets/keyring/{name}.key"
+                ),
+            ));
+        }
+        let key = imported.or_else(|| self.keyring.cas.get(name).cloned());
+        if let Some(key) = &key {
+            let belongs =
+                key.belongs_to(&locked.certificate) && key.pem_reference() == locked.key_reference;
+            if !belongs {
+                return Err(foreign_key(&format!("{name}.key")));
+            }
+        }
+        Ok(HeldCa {
+            signing: key.map(|key| SigningCa {
+                certificate: locked.certificate.clone(),
+                chain: locked.chain.clone(),
+                key,
+            }),
+            locked,
+        })
+    }
+
+    fn ca_from_source(&self, name: &str, source: CaSource) -> Result<HeldCa> {
+        let kept = self.keyring.cas.get(name).cloned();
+        let signing = match (source, kept) {
+            (CaSource::Mint(_), Some(_)) => return Err(unknown_key(name)),
+            (CaSource::Mint(request), None) => SigningCa::mint(&request)?,
+            (CaSource::Import(ca), Some(key)) if !key.belongs_to(&ca.certificate) => {
+                return Err(unknown_key(name));
+            }
+            (CaSource::Import(ca), _) => ca,
+            (CaSource::ImportPublic { certificate, chain }, Some(key)) => {
+                if !key.belongs_to(&certificate) {
+                    return Err(unknown_key(name));
+                }
+                SigningCa {
+                    certificate,
+                    chain,
+                    key,
+                }
+            }
+            (CaSource::ImportPublic { .. }, None) => return Err(key_missing(name, 0)),
+        };
+        Ok(HeldCa {
+            locked: LockedCa {
+                certificate: signing.certificate.clone(),
+                chain: signing.chain.clone(),
+                key_reference: signing.key.pem_reference(),
+            },
+            signing: Some(signing),
+        })
+    }
+
+    /// The re-issued leaves, by the fingerprint of the certificate that each replaces. One old
+    /// certificate may be asked for many times, always in the same way.
+    ///
+    /// From the lock where they are there and fit; `LockMismatch` where they do not fit. The others
+    /// are signed, on all cores; `KeyringMissing` where the CA's key is not here. The result depends
+    /// on neither the order of the requests nor the number of cores.
+    pub fn leaves(&mut self, wanted: &[LeafRequest]) -> Result<BTreeMap<String, Issued>> {
+        self.require_rotation()?;
+        let distinct = distinct(wanted)?;
+        let mut missing = Vec::new();
+        for request in distinct.values() {
+            let id = (request.ca.clone(), request.old.fingerprint().to_owned());
+            if self.leaves.contains_key(&id) {
+                continue;
+            }
+            match self.leaf_from_lock(request)? {
+                Some(held) => {
+                    self.leaves.insert(id, held);
+                }
+                None => missing.push(*request),
+            }
+        }
+        self.require_signers(&missing)?;
+        for (request, made) in missing.iter().zip(self.sign_all(&missing)) {
+            let id = (request.ca.clone(), request.old.fingerprint().to_owned());
+            self.leaves.insert(id, made?);
+        }
+        let issued = distinct.into_iter().filter_map(|(fingerprint, request)| {
+            let held = self
+                .leaves
+                .get(&(request.ca.clone(), fingerprint.clone()))?;
+            Some((fingerprint, held.issued()))
+        });
+        Ok(issued.collect())
+    }
+
+    fn leaf_from_lock(&self, request: &LeafRequest) -> Result<Option<HeldLeaf>> {
+        let ca = self.held(&request.ca)?;
+        let Some(locked) = self.lock.leaf(&request.ca, request.old.fingerprint()) else {
+            return Ok(None);
+        };
+        if !leaf_fits(locked, request, &ca.locked.certificate) {
+            return Err(mismatch(
+                &format!(
+                    "its entry for {} (replaces {}) is not what is asked for",
+                    request.old.subject(),
+                    request.old.fingerprint()
+                ),
+                "undo the change, or remove that [[leaf]] entry and compile where the keyring is",
+            ));
+        }
+        let fingerprint = locked.certificate.fingerprint();
+        let key = match &locked.key {
+            Some(references) => self.leaf_key(&locked.certificate, references)?,
+            None if self.keyring.leaves.contains_key(fingerprint) => {
+                return Err(foreign_key(&format!("leaf/{fingerprint}.key")));
+            }
+            None => None,
+        };
+        Ok(Some(HeldLeaf {
+            locked: locked.clone(),
+            key,
+        }))
+    }
+
+    fn leaf_key(
+        &self,
+        certificate: &Certificate,
+        references: &KeyReferences,
+    ) -> Result<Option<PrivateKey>> {
+        let Some(key) = self.keyring.leaves.get(certificate.fingerprint()) else {
+            return Ok(None);
+        };
+        let fits = key.belongs_to(certificate) && key_references(key) == *references;
+        if fits {
+            Ok(Some(key.clone()))
+        } else {
+            Err(foreign_key(&format!(
+                "leaf/{}.key",
+                certificate.fingerprint()
+            )))
+        }
+    }
+
+    fn require_signers(&self, missing: &[&LeafRequest]) -> Result<()> {
+        for request in missing {
+            if self.sealed {
+                return Err(not_in_lock(&format!(
+                    "the leaf {} (replaces {})",
+                    request.old.subject(),
+                    request.old.fingerprint()
+                )));
+            }
+            if self.held(&request.ca)?.signing.is_none() {
+                let count = missing.iter().filter(|r| r.ca == request.ca).count();
+                return Err(key_missing(&request.ca, count));
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs on all cores; the results come in the order of the requests.
+    fn sign_all(&self, missing: &[&LeafRequest]) -> Vec<Result<HeldLeaf>> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = missing.len().div_ceil(cores).max(1);
+        thread::scope(|scope| {
+            let sign = |part: &[&LeafRequest]| -> Vec<_> {
+                part.iter().map(|request| self.sign(request)).collect()
+            };
+            let workers: Vec<_> = missing
+                .chunks(share)
+                .map(|part| scope.spawn(move || sign(part)))
+                .collect();
+            let done = workers.into_iter().flat_map(|worker| match worker.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            done.collect()
+        })
+    }
+
+    fn sign(&self, request: &LeafRequest) -> Result<HeldLeaf> {
+        let ca = self
+            .held(&request.ca)?
+            .signing
+            .as_ref()
+            .ok_or_else(|| key_missing(&request.ca, 1))?;
+        let (old, window) = (&request.old, (request.not_before, request.not_after));
+        let (certificate, key) = if request.new_key {
+            let (certificate, key) =
+                ca.reissue_with_new_key(old, window.0, window.1, &self.rotation)?;
+            (certificate, Some(key))
+        } else {
+            (ca.reissue(old, window.0, window.1, &self.rotation)?, None)
+        };
+        Ok(HeldLeaf {
+            locked: LockedLeaf {
+                ca: request.ca.clone(),
+                replaces: old.fingerprint().to_owned(),
+                certificate,
+                key: key.as_ref().map(key_references),
+            },
+            key,
+        })
+    }
+
+    /// The key of a CA that was asked for; `None` without the keyring.
+    #[must_use]
+    pub fn ca_key(&self, name: &str) -> Option<PrivateText> {
+        let signing = self.cas.get(name)?.signing.as_ref()?;
+        Some(signing.key.to_pem())
+    }
+
+    /// What stands for the PEM block of that key in public files; known without the keyring. Empty
+    /// for a CA that was not asked for.
+    #[must_use]
+    pub fn ca_key_reference(&self, name: &str) -> String {
+        self.cas
+            .get(name)
+            .map(|held| held.locked.key_reference.clone())
+            .unwrap_or_default()
+    }
+
+    /// The certificates above an imported CA, its issuer first; empty for every other.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> &[Certificate] {
+        self.cas.get(name).map_or(&[], |held| &held.locked.chain)
+    }
+
+    /// What this run used, for the writer: the lock and the keyring hold that and nothing else. The
+    /// lock's `inputs` are those of the lock that was given.
+    #[must_use]
+    pub fn finish(self) -> (Lock, Keyring) {
+        let mut keyring = Keyring::default();
+        let mut lock = Lock {
+            rotation: self.rotation,
+            inputs: self.lock.inputs,
+            ..Lock::default()
+        };
+        for (name, held) in self.cas {
+            if let Some(signing) = held.signing {
+                keyring.cas.insert(name.clone(), signing.key);
+            }
+            lock.cas.insert(name, held.locked);
+        }
+        for held in self.leaves.into_values() {
+            if let Some(key) = held.key {
+                let fingerprint = held.locked.certificate.fingerprint().to_owned();
+                keyring.leaves.insert(fingerprint, key);
+            }
+            lock.leaves.push(held.locked);
+        }
+        (lock, keyring)
+    }
+
+    fn held(&self, name: &str) -> Result<&HeldCa> {
+        self.cas.get(name).ok_or_else(|| {
+            Diagnostic::new(
+                Code::CaNotFound,
+                format!("a leaf is to be signed by the CA {name}, which is not rotated"),
+                "name the CA in rotation.cas",
+            )
+        })
+    }
+
+    fn require_rotation(&self) -> Result<()> {
+        match &self.locked_rotation {
+            Some(locked) if *locked != self.rotation => Err(mismatch(
+                &format!(
+                    "it belongs to the rotation {locked}, and this is {}",
+                    self.rotation
+                ),
+                "move carota.lock and secrets/ of the finished rotation away, or restore its id",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl HeldLeaf {
+    fn issued(&self) -> Issued {
+        Issued {
+            certificate: self.locked.certificate.clone(),
+            key: self.locked.key.as_ref().map(|references| NewKey {
+                pem: self.key.as_ref().map(PrivateKey::to_pem),
+                pem_reference: references.pem.clone(),
+                base64_reference: references.base64.clone(),
+            }),
+        }
+    }
+}
+
+fn key_references(key: &PrivateKey) -> KeyReferences {
+    KeyReferences {
+        pem: key.pem_reference(),
+        base64: key.base64_reference(),
+    }
+}
+
+/// Each old certificate once. The same one wanted in two ways is an error.
+fn distinct(wanted: &[LeafRequest]) -> Result<BTreeMap<String, &LeafRequest>> {
+    let mut distinct: BTreeMap<String, &LeafRequest> = BTreeMap::new();
+    let terms = |r: &LeafRequest| (r.ca.clone(), r.not_before, r.not_after, r.new_key);
+    for request in wanted {
+        let first = distinct
+            .entry(request.old.fingerprint().to_owned())
+            .or_insert(request);
+        if terms(first) != terms(request) {
+            return Err(Diagnostic::new(
+                Code::LeafInvalid,
+                format!(
+                    "the certificate {} is used in two places that need different successors",
+                    request.old.subject()
+                ),
+                "give one of the places a certificate of its own, then take the snapshot again",
+            ));
+        }
+    }
+    Ok(distinct)
+}
+
+fn ca_fits(certificate: &Certificate, request: &CaRequest) -> Result<bool> {
+    Ok(certificate.may_sign()
+        && certificate.subject_der() == subject_from_text(&request.subject)?
+        && certificate.not_before() == request.not_before
+        && certificate.not_after() == request.not_after
+        && certificate.key_algorithm_text() == request.key.certificate_text()
+        && certificate.signed_by(certificate))
+}
+
+fn same_ca(locked: &LockedCa, certificate: &Certificate, chain: &[Certificate]) -> bool {
+    locked.certificate == *certificate && locked.chain == chain
+}
+
+fn leaf_fits(locked: &LockedLeaf, request: &LeafRequest, ca: &Certificate) -> bool {
+    let (new, old) = (&locked.certificate, &request.old);
+    let same_key = new.spki_der() == old.spki_der();
+    new.subject_der() == old.subject_der()
+        && new.not_before() == request.not_before
+        && new.not_after() == request.not_after.min(ca.not_after())
+        && locked.key.is_some() == request.new_key
+        && same_key != request.new_key
+        && new.key_algorithm_text() == old.key_algorithm_text()
+        && new.signed_by(ca)
+}
+
+/// CA names become file names.
+fn require_plain(name: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !name.is_empty() && name.len() <= 63 && name.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        Code::HostileName,
+        format!("`{name}` cannot name a CA"),
+        "use lower-case letters, digits and `-`",
+    ))
+}
+
+fn mismatch(reason: &str, remedy: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::LockMismatch,
+        format!("carota.lock does not fit: {reason}"),
+        remedy,
+    )
+}
+
+fn not_in_lock(what: &str) -> Diagnostic {
+    mismatch(
+        &format!("{what} is not in it"),
+        "compile where the keyring is, and commit carota.lock with the plan",
+    )
+}
+
+fn foreign_key(file: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::KeyringMismatch,
+        format!("secrets/keyring/{file} is not the key that carota.lock knows"),
+        "restore the keyring or the lock that belong together",
+    )
+}
+
+fn unknown_key(name: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::KeyringMismatch,
+        format!("secrets/keyring/{name}.key is there, but carota.lock does not know its CA"),
+        "restore carota.lock; or, if that CA was never installed, move the key away and compile again",
+    )
+}
+
+fn key_missing(name: &str, count: usize) -> Diagnostic {
+    Diagnostic::new(
+        Code::KeyringMissing,
+        match count {
+            0 => format!("the key of the CA {name} is not here"),
+            1 => format!("a leaf must be signed by the CA {name}, whose key is not here"),
+            _ => format!("{count} leaves must be signed by the CA {name}, whose key is not here"),
+        },
+        "compile where secrets/keyring is, import the CA with its key, or restore carota.lock",
+    )
+}

@@ -1,0 +1,93 @@
+//! The private keys that a rotation makes: those of the new CAs and, where asked for, of leaves.
+//!
+//! Knows where they lie under `secrets/`. It must not know which key fits which entry of the lock:
+//! `Issuer` compares. It reads the disk and never writes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::key::PrivateKey;
+use super::secret::PrivateText;
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+
+const CAS: &str = "keyring";
+const LEAVES: &str = "keyring/leaf";
+
+/// New private keys, by CA name and by the fingerprint of the new leaf.
+#[derive(Default)]
+pub struct Keyring {
+    pub(super) cas: BTreeMap<String, PrivateKey>,
+    pub(super) leaves: BTreeMap<String, PrivateKey>,
+}
+
+impl Keyring {
+    /// Reads `keyring/<ca>.key` and `keyring/leaf/<fingerprint>.key` under `secrets`, the directory
+    /// that [`Keyring::files`] is written to. What is missing is empty: without `secrets/` a plan can
+    /// still be checked.
+    pub fn load(secrets: &Path) -> Result<Keyring> {
+        Ok(Keyring {
+            cas: load_keys(secrets, CAS)?,
+            leaves: load_keys(secrets, LEAVES)?,
+        })
+    }
+
+    /// Every key as a file: its path below `secrets/` and its content, sorted by path.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, PrivateText)> {
+        let in_folder = |folder: &'static str, keys: &BTreeMap<String, PrivateKey>| {
+            keys.iter()
+                .map(|(name, key)| (format!("{folder}/{name}.key"), key.to_pem()))
+                .collect::<Vec<_>>()
+        };
+        let mut files = in_folder(CAS, &self.cas);
+        files.extend(in_folder(LEAVES, &self.leaves));
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        files
+    }
+
+    /// Whether it holds no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cas.is_empty() && self.leaves.is_empty()
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyring(..)")
+    }
+}
+
+/// The `*.key` files of one folder by their names.
+fn load_keys(secrets: &Path, folder: &str) -> Result<BTreeMap<String, PrivateKey>> {
+    let failed = |path: &str, error: &std::io::Error| {
+        Diagnostic::new(
+            Code::FileUnreadable,
+            format!("the keyring cannot be read: {error}"),
+            "check the permissions of secrets/, or move it away to go on without keys",
+        )
+        .at(Place::start_of(path))
+    };
+    let entries = match fs::read_dir(secrets.join(folder)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(failed(folder, &error)),
+    };
+    let mut keys = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| failed(folder, &error))?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Some(stem) = name.strip_suffix(".key") else {
+            continue;
+        };
+        let shown = format!("{folder}/{name}");
+        let text = fs::read_to_string(entry.path())
+            .map(PrivateText::new)
+            .map_err(|error| failed(&shown, &error))?;
+        keys.insert(stem.to_owned(), PrivateKey::from_pem(&text, &shown)?);
+    }
+    Ok(keys)
+}
