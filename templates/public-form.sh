@@ -71,7 +71,7 @@ BEGIN {
   place = ""
   for (i = 1; i <= length(path); i++) {
     c = substr(path, i, 1)
-    place = place (c ~ /[A-Za-z0-9.\/_-]/ ? c : sprintf("%%%02X", BYTE[c]))
+    place = place (c ~ /[A-Za-z0-9.\057_-]/ ? c : sprintf("%%%02X", BYTE[c]))
   }
   certificate64 = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
 }
@@ -138,7 +138,7 @@ function says_nothing(v) {
   if (v == "" || v ~ /^(true|false|null|~|\{\}|\[\]|True|False|yes|no)$/) return 1
   if (v ~ /^(true|false),/) return 1
   if (v ~ /^\$(\([A-Za-z0-9_.-]+\)|\{[A-Za-z0-9_.-]+\}|[A-Za-z_][A-Za-z0-9_]*)$/) return 1
-  return v ~ /^\/(etc|var|run|srv|opt|usr|home|root|mnt|tmp|secrets|data)\/[A-Za-z0-9._@\/-]*$/
+  return v ~ /^\/(etc|var|run|srv|opt|usr|home|root|mnt|tmp|secrets|data)\/[A-Za-z0-9._@\057-]*$/
 }
 
 # ---- Shape of the text around a value.
@@ -160,7 +160,7 @@ function open_brace(at,   before) {
   if (!LS[J]) return 1
   before = substr(V[J], 1, at - 1)
   gsub(/"[^"]*"/, "", before)
-  return gsub(/[\{\[]/, "", before) - gsub(/[\}\]]/, "", before) > 0
+  return gsub(/[{[]/, "", before) - gsub(/[]}]/, "", before) > 0
 }
 # Finds the double quote with `slashes` backslashes that closes a string, from offset `at` of line j on.
 # Sets CJ and CP (the last offset of the string).
@@ -206,7 +206,7 @@ function find_block_end(indent, comments,   k, level) {
   }
 }
 function key_shaped(text) {
-  return text ~ /^[ \t]*(- |-[ \t\r]*$|\? |[{\[#]|"[^"]*"[ \t]*:|\047[^\047]*\047[ \t]*:|[^ \t"\047#][^"\047]*:([ \t\r]|$))/
+  return text ~ /^[ \t]*(- |-[ \t\r]*$|\? |[[{#]|"[^"]*"[ \t]*:|\047[^\047]*\047[ \t]*:|[^ \t"\047#][^"\047]*:([ \t\r]|$))/
 }
 function starts_pem(text) { return text ~ /^[ \t"\047\\]*-----BEGIN [A-Z0-9 ]*PRIVATE KEY/ }
 
@@ -220,7 +220,7 @@ function scalar(from, at, kind, sep, quoted,   before, block_key, indent, rest, 
   indent = block_key ? length(before) : indent_of(V[J])
   rest = substr(V[J], at)
   if (sep == ":") {
-    if (rest ~ /^[:\/]/) return
+    if (rest ~ /^[:\057]/) return
     while (match(rest, /^[ \t]*[!&][^ \t\r]*([ \t]+|\r?$)/)) { at += RLENGTH; rest = substr(rest, RLENGTH + 1) }
   }
   match(rest, /^[ \t]*/); at += RLENGTH; rest = substr(rest, RLENGTH + 1)
@@ -259,12 +259,12 @@ function plain(from, at, kind, sep, quoted, block_key, indent, rest,   v, n, k) 
   v = rest
   sub(/[ \t\r]+$/, "", v)
   if (sep == ":") sub(/[ \t]+#.*$/, "", v)
-  if (quoted && match(v, /^(-?[0-9][0-9.eE+-]*|true|false|null)[ \t]*([,}\]]|$)/)) sub(/[ \t]*[,}\]].*$/, "", v)
+  if (quoted && match(v, /^(-?[0-9][0-9.eE+-]*|true|false|null)[ \t]*([],}]|$)/)) sub(/[ \t]*[],}].*$/, "", v)
   else if ((n = enclosing(from)) >= 0) {
     if (find_close(J, at, n, J)) v = substr(V[J], at, CP - at + 1)
   } else if (substr(V[J], from - 1, 1) == "\047") sub(/\047.*$/, "", v)
-  else if (open_brace(from)) sub(/[ \t]*[,}\]].*$/, "", v)
-  else if (sep == ":" && block_key) sub(/([ \t]*[\}\]]|,)$/, "", v)
+  else if (open_brace(from)) sub(/[ \t]*[],}].*$/, "", v)
+  else if (sep == ":" && block_key) sub(/([ \t]*[]}]|,)$/, "", v)
   if (says_nothing(v)) return
   CJ = J; CP = at + length(v) - 1
   if (block_key && sep == ":" && length(v) == length(rest_of(rest))) {
@@ -326,7 +326,7 @@ function line_start(   k, n, to) {
 # A PEM block that is not a private key is copied as it is: its body is nothing else.
 function public_block(   k) {
   if (V[J] !~ /^[ \t]*-----BEGIN [A-Z0-9 ]+-----[ \t\r]*$/ || V[J] ~ /PRIVATE KEY/) return 0
-  for (k = J + 1; k <= lines && LS[k] && V[k] ~ /^[ \t]*[A-Za-z0-9+\/=]+[ \t\r]*$/; k++);
+  for (k = J + 1; k <= lines && LS[k] && V[k] ~ /^[ \t]*[A-Za-z0-9+\057=]+[ \t\r]*$/; k++);
   if (k > lines || V[k] !~ /^[ \t]*-----END [A-Z0-9 ]+-----[ \t\r]*$/) return 0
   while (J <= k) next_line()
   return 1
@@ -337,10 +337,10 @@ function wrapped(   text, n, k, j2, joined, what, from) {
   text = V[J]
   sub(/[ \t\r]+$/, "", text)
   n = length(text)
-  if (n < 40 || substr(text, n - 39) !~ /^[A-Za-z0-9+\/=]+$/ || V[J + 1] !~ /^[ \t]*[A-Za-z0-9+\/=]+[ \t\r]*$/) return 0
+  if (n < 40 || substr(text, n - 39) !~ /^[A-Za-z0-9+\057=]+$/ || V[J + 1] !~ /^[ \t]*[A-Za-z0-9+\057=]+[ \t\r]*$/) return 0
   from = run_start(J, n)
   joined = substr(text, from)
-  for (k = J + 1; k <= lines && LS[k] && V[k] ~ /^[ \t]*[A-Za-z0-9+\/=]+[ \t\r]*$/; k++) {
+  for (k = J + 1; k <= lines && LS[k] && V[k] ~ /^[ \t]*[A-Za-z0-9+\057=]+[ \t\r]*$/; k++) {
     text = V[k]
     gsub(/[ \t\r]+/, "", text)
     joined = joined text
@@ -349,7 +349,7 @@ function wrapped(   text, n, k, j2, joined, what, from) {
   if (!j2) return 0
   what = base64_kind(joined)
   # The last piece of a string: the closing quote follows.
-  if (j2 < lines && EB[j2] > 0 && match(V[j2 + 1], /^[ \t]*[A-Za-z0-9+\/=]+/)) { j2++; joined = joined substr(V[j2], 1, RLENGTH); if (what == "") what = base64_kind(joined); n = RLENGTH }
+  if (j2 < lines && EB[j2] > 0 && match(V[j2 + 1], /^[ \t]*[A-Za-z0-9+\057=]+/)) { j2++; joined = joined substr(V[j2], 1, RLENGTH); if (what == "") what = base64_kind(joined); n = RLENGTH }
   else n = end_of(j2)
   if (what == "") { CLEAN = j2; return 0 }
   take(from, j2, n, what == "key" ? joined : "")
@@ -360,7 +360,7 @@ function run_start(j, at,   chunk, from) {
   while (at > 0) {
     from = at > 512 ? at - 511 : 1
     chunk = substr(V[j], from, at - from + 1)
-    if (chunk !~ /^[A-Za-z0-9+\/_=-]*$/) { match(chunk, /[A-Za-z0-9+\/_=-]*$/); return RLENGTH ? from + RSTART - 1 : at + 1 }
+    if (chunk !~ /^[A-Za-z0-9+\057_=-]*$/) { match(chunk, /[A-Za-z0-9+\057_=-]*$/); return RLENGTH ? from + RSTART - 1 : at + 1 }
     at = from - 1
   }
   return 1
@@ -368,7 +368,8 @@ function run_start(j, at,   chunk, from) {
 # "key" if base64 text holds a private key, "token" if it holds a token or what cannot be looked into.
 function base64_kind(text) {
   if (text ~ /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1/) return "key"
-  if (text ~ /^M(II[A-Za-z0-9+\/][A-Za-z0-9+\/][AQgw]IBA|IG[A-Za-z0-9+\/]AgE[ABD]|[A-Za-z0-9+\/][A-Za-z0-9+\/]CAQ[AEI])/) return length(text) < 60 ? "token" : "key"
+  if (text ~ /^VEZNd2RFeFRNVU5TVld/) return "token"
+  if (text ~ /^M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) return length(text) < 60 ? "token" : "key"
   if (text ~ /^(ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN)/ && length(text) >= 40) return "token"
   return ""
 }
@@ -386,7 +387,7 @@ function step(   rest, low, at, best, size, what) {
     best = RSTART; size = RLENGTH
     what = substr(rest, best, 1)
   }
-  if (match(rest, /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1|ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN|M(II[A-Za-z0-9+\/][A-Za-z0-9+\/][AQgw]IBA|IG[A-Za-z0-9+\/]AgE[ABD]|[A-Za-z0-9+\/][A-Za-z0-9+\/]CAQ[AEI])/) && (!best || run_from(RSTART) <= best)) {
+  if (match(rest, /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1|VEZNd2RFeFRNVU5TVld|ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN|M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) && (!best || run_from(RSTART) <= best)) {
     best = RSTART; size = RLENGTH
     what = "base64"
   }
@@ -481,7 +482,7 @@ function flag_at(at,   rest, name, n, slashes, before, v, item) {
     put_to(at + RLENGTH - 1)
     at += RLENGTH
     v = substr(V[J], at)
-    sub(/["\047\\,\]].*$/, "", v)
+    sub(/[]"\047\\,].*$/, "", v)
     sub(/[ \t\r]+$/, "", v)
     if (!says_nothing(v)) take(at, J, at + length(v) - 1, "")
     return
@@ -498,7 +499,7 @@ function flag_at(at,   rest, name, n, slashes, before, v, item) {
   else if (before ~ /\047$/) sub(/\047.*$/, "", v)
   else if (!(LS[J] && before ~ /^[ \t]*(- +)+$/)) {
     sub(/[ \t"\047\r].*$/, "", v)
-    if (open_brace(at)) sub(/[,}\]].*$/, "", v)
+    if (open_brace(at)) sub(/[],}].*$/, "", v)
   }
   if (v !~ /^["\047\\]/) sub(/[ \t]+#.*$/, "", v)
   sub(/[ \t\r]+$/, "", v)
@@ -512,7 +513,7 @@ function jwt_at(at,   rest) {
 }
 function url_at(at,   rest, n, v) {
   rest = substr(V[J], at, 2000)
-  if (!match(rest, /^:\/\/[^\/ \t"\047@:,]*:[^\/ \t"\047]+@/)) { put_to(at + 2); return }
+  if (!match(rest, /^:\/\/[^\057 \t"\047@:,]*:[^\057 \t"\047]+@/)) { put_to(at + 2); return }
   n = RLENGTH
   match(rest, /^:\/\/[^:]*:/)
   v = substr(rest, RLENGTH + 1, n - RLENGTH - 1)
@@ -520,18 +521,18 @@ function url_at(at,   rest, n, v) {
   else take(at + RLENGTH, J, at + n - 2, "")
 }
 # A reference in the file itself is taken as a value, so that the way back is exact.
-function kept_at(at) { match(substr(V[J], at, 4000), /^[A-Za-z0-9:@\/._%#-]+/); take(at, J, at + RLENGTH - 1, "") }
+function kept_at(at) { match(substr(V[J], at, 4000), /^[A-Za-z0-9:@\057._%#-]+/); take(at, J, at + RLENGTH - 1, "") }
 function bootstrap_at(at, size,   before, after) {
   before = substr(V[J], at - 1, 1); after = substr(V[J], at + size, 1)
   if (at == 1) before = ""
-  if (before ~ /[A-Za-z0-9_.\/-]/ || after ~ /[A-Za-z0-9_.-]/ || substr(V[J], at + 7, 16) !~ /[0-9]/) { put_to(at + size - 17); return }
+  if (before ~ /[A-Za-z0-9_.\057-]/ || after ~ /[A-Za-z0-9_.-]/ || substr(V[J], at + 7, 16) !~ /[0-9]/) { put_to(at + size - 17); return }
   take(at, J, at + size - 1, "")
 }
 function base64_at(at,   from, rest, what, n) {
   from = run_start(J, at)
   if (from < O) from = O
   rest = substr(V[J], from)
-  match(rest, /^[A-Za-z0-9+\/_=-]+/)
+  match(rest, /^[A-Za-z0-9+\057_=-]+/)
   n = RLENGTH
   what = base64_kind(substr(rest, 1, n))
   if (what == "") { put_to(at + 2); return }
@@ -552,10 +553,10 @@ function pem_at(at,   rest, k, to, label) {
     if (to > 0) { take_pem(at, PEM_LINE, to); return }
     if (k > J && V[k] ~ /-----BEGIN/) break
   }
-  for (k = J + 1; k <= lines && V[k] ~ /^[ \t\\]*([A-Za-z0-9+\/=]+|[A-Za-z-]+: [^ ]*|[A-Z ]*PRIVATE KEY-+)?[ \t\r\\]*$/ && LS[k]; k++);
+  for (k = J + 1; k <= lines && V[k] ~ /^[ \t\\]*([A-Za-z0-9+\057=]+|(Proc-Type|DEK-Info|Comment|Version|Subject|X-[A-Za-z-]+): .*|[A-Z ]*PRIVATE KEY-+)?[ \t\r\\]*$/ && LS[k]; k++);
   take_pem(at, k - 1, k - 1 == J ? at + 11 + length_of_label(substr(V[J], at + 11, 60)) : end_of(k - 1))
 }
-function length_of_label(text) { match(text, /^[A-Z0-9 ]*(-----)?[A-Za-z0-9+\/=]*/); return RLENGTH - 1 }
+function length_of_label(text) { match(text, /^[A-Z0-9 ]*(-----)?[A-Za-z0-9+\057=]*/); return RLENGTH - 1 }
 # The offset of the last dash of the END line if it begins on line k, with its line in PEM_LINE.
 function pem_end(k, from,   text, at, n) {
   text = substr(V[k], from)
@@ -589,7 +590,7 @@ function secrets_shape(   k, text) {
     if (text ~ /^- (apiVersion|data|immutable|kind|metadata|stringData|type):/) { item = 1; text = " " text }
     if (text ~ /^  (data|stringData|metadata):( \{\}| null)?$/) { item = 1; continue }
     if (text ~ /^ ?(-| ) ?(data|stringData|metadata):( \{\}| null)?$/) continue
-    if (text ~ /^ ?(-| ) ?(apiVersion|immutable|kind|type): [A-Za-z0-9._\/-]+$/ || text ~ /^   / || text == "") continue
+    if (text ~ /^ ?(-| ) ?(apiVersion|immutable|kind|type): [A-Za-z0-9._\057-]+$/ || text ~ /^   / || text == "") continue
     if (text ~ /^ ?(-| ) ?type: /) continue
     if (text ~ /^  (resourceVersion|selfLink|continue|remainingItemCount):/) continue
     return 0
@@ -658,7 +659,7 @@ function certificates64(value) {
   return DECODED[value]
 }
 function certificates(text) {
-  gsub(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+\/=\r\n]+-----END CERTIFICATE-----/, "", text)
+  gsub(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+\057=\r\n]+-----END CERTIFICATE-----/, "", text)
   return text ~ /^[ \t\r\n]*$/
 }
 # Base64 of text; what is not text gives a tilde, which no certificate has.
@@ -755,7 +756,7 @@ function missing(what) { print "fill_form: a value is not there: " what > "/dev/
 BEGIN { while ((getline line < "refs") > 0) { COUNT[line]++; PLACE[line, COUNT[line]] = ++total } }
 {
   rest = $0
-  while (match(rest, /carota-kept:(sha256:[0-9a-f]+|token@[A-Za-z0-9\/._%-]*#[0-9]+)/)) {
+  while (match(rest, /carota-kept:(sha256:[0-9a-f]+|token@[A-Za-z0-9\057._%-]*#[0-9]+)/)) {
     reference = substr(rest, RSTART, RLENGTH)
     if (!(reference in COUNT)) missing(reference)
     # The same value may stand in several layouts: the n-th time it is the n-th of them.
