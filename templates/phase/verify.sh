@@ -1,0 +1,17 @@
+#!/bin/sh
+# {{ phase.name }}: {{ title }}
+#
+{% for line in summary -%}
+# {{ line }}
+{% endfor -%}
+#
+# Nodes: {{ nodes }}
+# Cluster: {{ cluster }}
+#
+# This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
+# changes nothing; see --help.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# shellcheck source=/dev/null
+. "$here/../lib/main.sh"
+main verify "$here" "$@"
