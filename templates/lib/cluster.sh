@@ -5,7 +5,7 @@
 # only their count.
 
 # what main.sh has set
-: "${verb?}" "${dir?}" "${plan?}" "${phase?}" "${state?}" "${work?}" "${dry?}" "${digest=}" "${timeout?}" "${tab?}" "${nl?}" "${sum=}" "${value=}"
+: "${verb?}" "${dir?}" "${plan?}" "${phase?}" "${state?}" "${work?}" "${dry?}" "${mode?}" "${digest=}" "${timeout?}" "${tab?}" "${nl?}" "${sum=}" "${value=}"
 
 has_work() { has_cluster_work "$1"; }
 other_has_work() { has_node_work "$1"; }
@@ -211,8 +211,8 @@ pods_since() {
   began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
   [ ! -f "$state/$phase/began" ] || read -r began <"$state/$phase/began"
   k -n "$b" get pods -o 'go-template={{range .items}}{{.metadata.name}} {{.status.phase}} {{.status.startTime}}{{range .metadata.ownerReferences}} {{.kind}}/{{.name}}{{end}}{{"\n"}}{{end}}' >"$work/pods" || die 1 "kubectl cannot list the pods of $b"
-  KIND=$a NAME=$c BEGAN=$began awk '
-    BEGIN { kind = tolower(ENVIRON["KIND"]); sub(/s$/, "", kind); name = ENVIRON["NAME"] }
+  KIND=$a NAME=$c BEGAN=$began LAGGARDS=$work/laggards awk '
+    BEGIN { laggards = ENVIRON["LAGGARDS"]; kind = tolower(ENVIRON["KIND"]); sub(/s$/, "", kind); name = ENVIRON["NAME"] }
     function mine(   i, owner) {
       if (kind == "pod") return $1 == name
       for (i = 4; i <= NF; i++) {
@@ -224,8 +224,8 @@ pods_since() {
       return 0
     }
     $2 == "Succeeded" || $2 == "Failed" || !mine() { next }
-    { all++; if ($3 < ENVIRON["BEGAN"]) print $1 " (started " $3 ")" > LAGGARDS }
-    END { print all + 0 }' LAGGARDS="$work/laggards" "$work/pods" >"$work/all"
+    { all++; if ($3 < ENVIRON["BEGAN"]) print $1 " (started " $3 ")" >laggards }
+    END { print all + 0 }' "$work/pods" >"$work/all"
   read -r all <"$work/all"
 }
 

@@ -213,10 +213,10 @@ lock() {
   rm -f "$state/lock.$$" "$state/lock.stale"
 }
 
-# started_at PID: sets `started` to the start of a process in ticks since boot; PIDs are used again
+# started_at PID [PROC]: sets `started` to the start of a process in ticks since boot; PIDs are used again
 started_at() {
   started='-'
-  [ -r "$proc/$1/stat" ] && read -r line 2>/dev/null <"$proc/$1/stat" || return 1
+  [ -r "${2:-/proc}/$1/stat" ] && read -r line 2>/dev/null <"${2:-/proc}/$1/stat" || return 1
   # The name in parentheses may hold spaces and parentheses of its own.
   # shellcheck disable=SC2086 # to be split: numbers and one letter
   set -- ${line##*) }
@@ -383,7 +383,6 @@ main() {
   tools
   [ -z "$root" ] || root=$(CDPATH='' cd -- "$root" && pwd -P) || die 2 "--root: no such directory"
   root=${root%/}
-  proc=/proc
   [ -n "$secrets" ] || secrets=${plan%/*}/secrets
   if [ "$side" = cluster ]; then
     state=${state:-${HOME:-/root}/.carota}/$id

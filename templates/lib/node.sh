@@ -11,7 +11,7 @@
 #   done           time and plan digest; rolling-back, restored: how far a rollback is
 
 # what main.sh has set
-: "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}"
+: "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}"
 
 # actions PHASE: this node's lines of CHANGES as `n at step set op path mode owner pre post keys`;
 # n counts them, `at` is the n of the first action on the same path.
@@ -631,7 +631,7 @@ put_back() {
       ;;
     restart)
       # an action that the phase never came to needs no way back
-      [ "$n" -gt $((progress + 1)) ] && ! touched_before || restart back
+      if [ "$n" -le $((progress + 1)) ] || touched_before; then restart back; fi
       ;;
   esac
 }

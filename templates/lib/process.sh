@@ -9,13 +9,13 @@
 # `static-pod MANIFEST` for the kubelet's part; if DIR/proc is there, it is read as /proc would be.
 
 # what main.sh has set, and an action's columns
-: "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${timeout?}" "${proc?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
+: "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${timeout?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
 
 # live: is there a running system to ask?
-systemctl=systemctl live=1
+systemctl=systemctl live=1 processes=/proc
 if [ -n "$root" ]; then
   systemctl=${CAROTA_TEST_RESTART:-:} live=0
-  [ "$systemctl" = : ] || [ ! -d "$root/proc" ] || proc=$root/proc live=1
+  [ "$systemctl" = : ] || [ ! -d "$root/proc" ] || processes=$root/proc live=1
 fi
 
 # pod MANIFEST: `N arg TEXT` for the command line of its N-th container, `N exact` where the manifest
@@ -80,7 +80,8 @@ pod() {
 # `same`: the command line is the manifest's, item by item.
 scan() {
   pod "$1" >"$work/pod"
-  for c in $(awk '{ print $1 }' "$work/pod" | sort -un); do
+  awk '!seen[$1]++ { print $1 }' "$work/pod" >"$work/containers"
+  while read -r c <&5; do
     argv=$(sed -n "s/^$c arg //p" "$work/pod")
     [ -n "$argv" ] || continue
     program=''
@@ -88,16 +89,16 @@ scan() {
       program=${argv%%"$nl"*}
       program=$(printf '%.15s' "${program##*/}") # the kernel keeps fifteen bytes
     fi
-    for process in "$proc"/[0-9]*; do
+    for process in "$processes"/[0-9]*; do
       read -r comm 2>/dev/null <"$process/comm" || continue
       [ -z "$program" ] || [ "$comm" = "$program" ] || continue
       running=$(tr '\000' '\n' 2>/dev/null <"$process/cmdline") || continue
-      started_at "${process##*/}" || continue
+      started_at "${process##*/}" "$processes" || continue
       what=other
       case $program$nl$running in "$program$nl$argv") what=same ;; "$nl"*"$nl$argv") what=same ;; esac
       [ "$program$what" = other ] || printf '%s %s:%s %s\n' "$c" "${process##*/}" "$started" "$what"
     done
-  done
+  done 5<"$work/containers"
 }
 grep_line() { LINE=$1 awk '$0 == ENVIRON["LINE"] { found = 1 } END { exit !found }' "$work/pod"; }
 
@@ -163,7 +164,7 @@ runs, start again: the rest follows. Or go back: rollback.sh"
 # pod_as_planned MANIFEST: sets `seen` to what is wrong
 pod_as_planned() {
   scan "$1" >"$work/scan"
-  seen=$(awk -v OLD="$old" '
+  seen=$(awk '
     FILENAME == ARGV[1] { old[$2] = 1; next }
     FILENAME == ARGV[2] { known[$2] = 1; next }
     FILENAME == ARGV[3] { if ($2 == "exact") want[$1] = 1; if ($2 == "arg" && !($1 in name)) name[$1] = $3; next }
@@ -231,7 +232,7 @@ restart_unit() {
 main_process() { # sets `value` to PID:START of a unit
   value=$("$systemctl" show -p MainPID "$1")
   value=${value#MainPID=}
-  started_at "${value:-0}" || :
+  started_at "${value:-0}" "$processes" || :
   value=$value:$started
 }
 

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Stands in for kubectl: answers from the files of $CLUSTER, and writes down each call.
+set -eu
+printf '%s\n' "$*" >>"$CLUSTER/calls"
+case "$*" in
+  *'get namespace kube-system'*) cat "$CLUSTER/uid" ;;
+  *'get namespaces'*) cat "$CLUSTER/namespaces" ;;
+  *'get nodes'*) cat "$CLUSTER/nodes" ;;
+  *'get pods -n kube-system -l tier'*) cat "$CLUSTER/static-pods" ;;
+  *'get pods'*) cat "$CLUSTER/pods" ;;
+  *'apply --server-side'*) cat >>"$CLUSTER/applied" && echo 'configmap/x serverside-applied' ;;
+  *'diff --server-side'*) cat >/dev/null && cat "$CLUSTER/diff" && [ ! -s "$CLUSTER/diff" ] ;;
+  *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
+  *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;
+  *'get configmap extension-apiserver-authentication'*) cat "$CLUSTER/auth" ;;
+  *'get configmaps -A'*) cat "$CLUSTER/configmaps" ;;
+  *'get secrets'*) cat "$CLUSTER/secret" ;;
+  *) echo "unexpected: $*" >&2 && exit 1 ;;
+esac

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Stands in for systemctl and for the kubelet: keeps processes as directories of $SANDBOX/proc.
+# With a file $SANDBOX/stubborn the kubelet "refuses" every manifest.
+set -eu
+start() { # start PROGRAM: a new process, its command line on standard input
+  read -r last 2>/dev/null <"$SANDBOX/last-pid" || last=100
+  pid=$((last + 1))
+  echo "$pid" >"$SANDBOX/last-pid"
+  mkdir -p "$SANDBOX/proc/$pid"
+  printf '%.15s\n' "$1" >"$SANDBOX/proc/$pid/comm"
+  tr '\n' '\000' >"$SANDBOX/proc/$pid/cmdline"
+  echo "$pid (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 $((pid * 10)) 20" >"$SANDBOX/proc/$pid/stat"
+}
+stop() {
+  for process in "$SANDBOX"/proc/[0-9]*; do
+    read -r comm 2>/dev/null <"$process/comm" || continue
+    [ "$comm" != "$(printf '%.15s' "$1")" ] || rm -rf "$process"
+  done
+}
+case $1 in
+  static-pod)
+    [ ! -e "$SANDBOX/stubborn" ] || exit 0
+    stop kube-apiserver
+    sed -n "/command:/,/image:/s/^    - //p" "$2" | start kube-apiserver
+    ;;
+  restart)
+    stop "$2"
+    printf '%s\n' "/usr/bin/$2" | start "$2"
+    ;;
+  show)
+    for process in "$SANDBOX"/proc/[0-9]*; do
+      read -r comm 2>/dev/null <"$process/comm" || continue
+      [ "$comm" != "$4" ] || echo "MainPID=${process##*/}"
+    done
+    ;;
+esac
