@@ -242,7 +242,7 @@ fn hidden_component<'a>(
     image: Option<&str>,
 ) -> Option<&'a Word> {
     let first = words.first()?;
-    let script = name.ends_with(".sh") || name.contains("wrapper");
+    let script = name.strip_suffix(".sh").is_some() || name.contains("wrapper");
     if name == "hyperkube" || (script && COMPONENTS.iter().any(|c| name.contains(c))) {
         return Some(first);
     }

@@ -4,6 +4,9 @@
 //! PEM, of DER, of other base64, folded over lines. Does not decide what a certificate is for. Rule:
 //! better to report a certificate that nobody uses than to miss a CA that somebody trusts.
 
+use std::iter::Peekable;
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -55,13 +58,7 @@ fn search(text: &str, depth: usize) -> Vec<(usize, Vec<u8>)> {
         found.push((range.start, der));
         covered.push(range);
     }
-    for run in runs(text) {
-        if run
-            .first()
-            .is_none_or(|(at, _)| covered.iter().any(|c| c.contains(at)))
-        {
-            continue;
-        }
+    for run in runs(text, &covered) {
         for shift in 0..4 {
             found.extend(search_run(&run, shift, depth));
         }
@@ -180,7 +177,7 @@ fn certificates_in(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
 }
 
 /// PEM certificates, with line breaks of any kind: real ones, escaped ones, blanks.
-fn pem_blocks(text: &str) -> Vec<(std::ops::Range<usize>, Vec<u8>)> {
+fn pem_blocks(text: &str) -> Vec<(Range<usize>, Vec<u8>)> {
     const LABELS: [&str; 3] = [
         "CERTIFICATE-----",
         "TRUSTED CERTIFICATE-----",
@@ -221,23 +218,34 @@ fn characters(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     })
 }
 
-/// The runs of base64 characters of `text`, across folds, with the offset of each character.
-fn runs(text: &str) -> Vec<Vec<(usize, u8)>> {
+/// The runs of base64 characters of `text` outside the ranges that are `covered` already, across
+/// folds, with the offset of each character.
+fn runs(text: &str, covered: &[Range<usize>]) -> Vec<Vec<(usize, u8)>> {
     let mut out = Vec::new();
     let mut run = Vec::new();
+    let mut covered = covered.iter().peekable();
     for token in tokens(text).chain([Token::Stop]) {
         match token {
-            Token::Base64(_, b'=') | Token::Stop => {
+            Token::Base64(at, b) if b != b'=' && !is_covered(&mut covered, at) => run.push((at, b)),
+            Token::Fold => {}
+            Token::Base64(..) | Token::Stop => {
                 if run.len() >= SHORTEST {
                     out.push(std::mem::take(&mut run));
                 }
                 run.clear();
             }
-            Token::Base64(at, b) => run.push((at, b)),
-            Token::Fold => {}
         }
     }
     out
+}
+
+/// Whether `at`, which only grows from call to call, lies in one of the ranges.
+fn is_covered<'a>(
+    covered: &mut Peekable<impl Iterator<Item = &'a Range<usize>>>,
+    at: usize,
+) -> bool {
+    while covered.next_if(|c| c.end <= at).is_some() {}
+    covered.peek().is_some_and(|c| c.contains(&at))
 }
 
 enum Token {
@@ -470,6 +478,13 @@ mod tests {
         let bundle = pem::encode("CERTIFICATE", &certificate(1))
             + &pem::encode("CERTIFICATE", &certificate(2));
         assert_eq!(find_embedded_certificates(&bundle, "f").len(), 2);
+        // Padding after the first one.
+        let padded = pem::encode("CERTIFICATE", &[certificate(1), vec![0]].concat());
+        assert!(padded.contains('='));
+        assert_eq!(
+            find_embedded_certificates(&(padded + &bundle), "f").len(),
+            3
+        );
         assert_eq!(
             find_embedded_certificates(&STANDARD.encode(&bundle), "f").len(),
             2

@@ -464,14 +464,14 @@ fn command(
         if n == 0 || prefixes.contains(':') {
             out.push(word);
         } else {
-            out.extend(expand(sources, word, environment)?);
+            out.extend(expand(sources, &word, environment)?);
         }
     }
     Ok(out)
 }
 
 /// A word with its variables: `$NAME` alone becomes the words of the value, `${NAME}` its text.
-fn expand(sources: &[Source], word: Located, environment: &Environment) -> Result<Vec<Located>> {
+fn expand(sources: &[Source], word: &Located, environment: &Environment) -> Result<Vec<Located>> {
     let value_of = |name: &str| {
         environment
             .iter()

@@ -176,10 +176,9 @@ fn word(mut rest: &[Char], escapes: Escapes) -> Result<(Vec<Char>, &[Char]), usi
                 rest = after;
             }
             (c, Some(open)) if c == open => quote = None,
-            (_, Some(_)) => chars.push(first),
             ('"' | '\'', None) => quote = Some(first.c),
             (c, None) if c.is_whitespace() => return Ok((chars, rest)),
-            (_, None) => chars.push(first),
+            _ => chars.push(first),
         }
         if quote.is_some() && rest.is_empty() {
             return Err(first.start);

@@ -7,6 +7,7 @@
 //! Refused at their place: anchors, aliases, tags, merge keys, duplicate keys, keys that are not
 //! scalars, several documents in a file.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle};
@@ -466,6 +467,7 @@ enum Open {
         flow: bool,
         entries: Vec<Entry>,
         key: Option<Node>,
+        names: HashSet<String>,
     },
 }
 
@@ -563,6 +565,7 @@ impl<'a> Builder<'a> {
                 flow: style == StructureStyle::Flow,
                 entries: Vec::new(),
                 key: None,
+                names: HashSet::new(),
             }),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
@@ -669,17 +672,21 @@ impl<'a> Builder<'a> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Sequence { items, .. }) => items.push(node),
-            Some(Open::Mapping { entries, key, .. }) => match key.take() {
-                Some(key) => {
+            Some(Open::Mapping {
+                entries,
+                key,
+                names,
+                ..
+            }) => {
+                if let Some(key) = key.take() {
                     let value = after_colon(text, &key, node);
                     entries.push(Entry { key, value });
-                }
-                None => {
-                    check_key(&node, entries)
+                } else {
+                    check_key(&node, names)
                         .map_err(|reason| shape(file, text, node.range.start, reason))?;
                     *key = Some(node);
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -699,7 +706,7 @@ fn after_colon(text: &str, key: &Node, mut value: Node) -> Node {
     value
 }
 
-fn check_key(node: &Node, before: &[Entry]) -> Result<(), &'static str> {
+fn check_key(node: &Node, before: &mut HashSet<String>) -> Result<(), &'static str> {
     let Some(name) = node.as_str() else {
         return Err("a key that is not a scalar");
     };
@@ -709,7 +716,7 @@ fn check_key(node: &Node, before: &[Entry]) -> Result<(), &'static str> {
     if node.style().is_some_and(Style::is_block) {
         return Err("a key that is a block scalar");
     }
-    if before.iter().any(|e| e.name() == name) {
+    if !before.insert(name.to_owned()) {
         return Err("a key that stands twice in one map");
     }
     Ok(())
@@ -771,6 +778,20 @@ mod tests {
             let doc = Document::parse(before, "f").unwrap();
             assert_eq!(doc.set_scalar(&[Step::Key("a")], "/n w").unwrap(), after);
         }
+    }
+
+    #[test]
+    fn hostile_nesting_is_an_error_and_not_a_crash() {
+        for text in [
+            "[".repeat(100_000),
+            "- ".repeat(100_000),
+            "{a: ".repeat(50_000),
+            "? ".repeat(50_000),
+        ] {
+            assert_eq!(refused(&text).0, Code::YamlSyntax);
+        }
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(refused(&deep).0, Code::YamlSyntax);
     }
 
     #[test]
