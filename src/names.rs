@@ -1,0 +1,183 @@
+//! Names that come from outside and end up in paths, scripts and YAML: checked once, where they
+//! enter, so that nothing behind that door has to ask again.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a node (or of a user's kubeconfig): what Kubernetes accepts as a DNS-1123 subdomain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName(Arc<str>);
+
+impl NodeName {
+    /// Checks and takes a name. The error says what is wrong with it, without a final stop.
+    ///
+    /// The form is that of RFC 1123 subdomains, which is what Kubernetes asks of Node names.
+    pub fn new(name: &str) -> Result<NodeName, String> {
+        subdomain(name).map(|()| NodeName(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks that `name` is a DNS-1123 subdomain of at most 253 characters.
+pub fn subdomain(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a name must not be empty".into());
+    }
+    if name.len() > 253 {
+        return Err(format!(
+            "a name has at most 253 characters, this one has {}",
+            name.len()
+        ));
+    }
+    for label in name.split('.') {
+        let ok = !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-');
+        if !ok {
+            return Err(
+                "a name consists of lower-case letters, digits, `-` and `.`, \
+                        and each part begins and ends with a letter or digit"
+                    .into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The name of an API object or of a key in one: wider than a subdomain (RBAC names have `:`), but
+/// never anything that could leave its place in a path or a script.
+pub fn object_name(name: &str) -> Result<(), String> {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    if name.is_empty() || name.len() > 253 || name == "." || name == ".." {
+        return Err("an object's name has 1 to 253 characters and is not `.` or `..`".into());
+    }
+    if name.bytes().all(safe) {
+        Ok(())
+    } else {
+        Err("an object's name consists of letters, digits, `-`, `.`, `_` and `:`".into())
+    }
+}
+
+/// An absolute, normalised path on a node. Not a path on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodePath(Arc<str>);
+
+impl NodePath {
+    /// Checks and takes a path: absolute, without `.`, `..`, empty parts or control characters.
+    pub fn new(path: &str) -> Result<NodePath, String> {
+        if !path.starts_with('/') || path.len() < 2 {
+            return Err("a path on a node is absolute".into());
+        }
+        if path.chars().any(char::is_control) {
+            return Err("a path must not hold control characters".into());
+        }
+        if path.len() > 4095 {
+            return Err("a path has at most 4,095 bytes".into());
+        }
+        let parts_ok = path[1..].split('/').all(|p| !matches!(p, "" | "." | ".."));
+        if parts_ok {
+            Ok(NodePath(path.into()))
+        } else {
+            Err("a path must not hold empty parts, `.` or `..`".into())
+        }
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The folder, without a slash at its end; empty for the root.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// A file beside this one: `/pki/ca.crt` with `-new` is `/pki/ca-new.crt`.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> NodePath {
+        let name = self.file_name();
+        let renamed = match name.rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() => format!("{stem}{suffix}.{extension}"),
+            _ => format!("{name}{suffix}"),
+        };
+        NodePath(format!("{}/{renamed}", self.folder()).into())
+    }
+
+    /// The same file with another extension: the key beside a certificate.
+    #[must_use]
+    pub fn with_extension(&self, extension: &str) -> NodePath {
+        let name = self.file_name();
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        NodePath(format!("{}/{stem}.{extension}", self.folder()).into())
+    }
+}
+
+impl fmt::Display for NodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_node_names_are_refused() {
+        let long = "a".repeat(300);
+        for name in [
+            "", "../x", "$(id)", "a\nb", "a'b", "a\"b", "a\u{7}b", "A", "-a", "a-", &long,
+        ] {
+            assert!(NodeName::new(name).is_err(), "{name:?}");
+        }
+        for name in ["cp-1", "ip-10-0-0-1.eu-west-1.compute.internal", "0"] {
+            assert!(NodeName::new(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_on_a_node_cannot_leave_its_root() {
+        for path in ["", "/", "a", "/a/../b", "/a//b", "/a/./b", "/a\nb"] {
+            assert!(NodePath::new(path).is_err(), "{path:?}");
+        }
+        assert!(NodePath::new("/etc/ku be/$(x)'\"*").is_ok());
+    }
+
+    #[test]
+    fn files_beside_a_file_keep_its_extension() {
+        let path = NodePath::new("/etc/kubernetes/pki/ca.crt").unwrap();
+        assert_eq!(
+            path.with_suffix("-new").as_str(),
+            "/etc/kubernetes/pki/ca-new.crt"
+        );
+        assert_eq!(
+            path.with_extension("key").as_str(),
+            "/etc/kubernetes/pki/ca.key"
+        );
+        let bare = NodePath::new("/x/ca").unwrap();
+        assert_eq!(bare.with_suffix("-new").as_str(), "/x/ca-new");
+    }
+}

@@ -1,0 +1,134 @@
+//! Reading what the collector gathered: the only place in carota that reads a snapshot from disk.
+//!
+//! Everything is checked here, where it enters: names and paths, the collector's own hashes, sizes,
+//! text where text is expected, and that no private value came along. Behind this door is a State.
+
+mod files;
+mod objects;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::names::NodeName;
+use crate::spec::{NodeSpec, Role, Spec};
+use crate::state::{Node, State};
+
+/// No file of a cluster's configuration is larger; the collector withholds what is.
+const MAX_FILE: u64 = 4 << 20;
+/// An object list of a large cluster.
+const MAX_OBJECTS: u64 = 512 << 20;
+
+/// Reads a snapshot for a cluster.toml: its nodes must be those that the snapshot holds.
+///
+/// `folder` is where the snapshot lies on this machine; messages name it `snapshot/…` whatever its
+/// place.
+pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
+    let found = node_folders(folder)?;
+    for (name, declared) in &spec.nodes {
+        if !found.contains(name) {
+            return Err(node_missing(name, declared));
+        }
+    }
+    if let Some(foreign) = found.iter().find(|name| !spec.nodes.contains_key(*name)) {
+        return Err(Diagnostic::new(
+            Code::SnapshotWithoutNode,
+            format!("the snapshot holds node `{foreign}`, which is not declared"),
+            format!("declare it: [[node]] with name = \"{foreign}\" and its role; or remove nodes/{foreign}"),
+        )
+        .at(spec.start()));
+    }
+    let mut nodes = BTreeMap::new();
+    for (name, declared) in &spec.nodes {
+        let node = files::read_node(folder, name, declared.role)?;
+        nodes.insert(name.clone(), Arc::new(node));
+    }
+    assemble(folder, nodes)
+}
+
+/// Reads a snapshot without a cluster.toml, for `carota init`. Every node is a worker until what
+/// runs on it says otherwise.
+pub fn survey(folder: &Path) -> Result<State> {
+    let mut nodes = BTreeMap::new();
+    for name in node_folders(folder)? {
+        let node: Node = files::read_node(folder, &name, Role::Worker)?;
+        nodes.insert(name, Arc::new(node));
+    }
+    assemble(folder, nodes)
+}
+
+fn assemble(folder: &Path, nodes: BTreeMap<NodeName, Arc<Node>>) -> Result<State> {
+    Ok(State {
+        number: 0,
+        nodes,
+        objects: objects::read(folder)?,
+        users: files::read_users(folder)?,
+        started: BTreeMap::new(),
+    })
+}
+
+fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {
+    Diagnostic::new(
+        Code::NodeWithoutSnapshot,
+        format!("node `{name}` has no folder in the snapshot"),
+        format!("run `sh collect.sh node` on it and put nodes/{name} into the snapshot, or remove the declaration"),
+    )
+    .at(declared.place.clone())
+}
+
+/// The names of the folders below `nodes/`.
+fn node_folders(folder: &Path) -> Result<Vec<NodeName>> {
+    let entries = fs::read_dir(folder.join("nodes")).map_err(|e| {
+        Diagnostic::new(
+            Code::SnapshotShape,
+            format!("the snapshot has no readable folder nodes/: {}", e.kind()),
+            "point cluster.snapshot at what the collector wrote",
+        )
+        .at(Place::start_of("snapshot/nodes"))
+    })?;
+    let mut out = Vec::new();
+    for entry in entries {
+        let name = entry
+            .ok()
+            .and_then(|e| e.file_name().into_string().ok())
+            .unwrap_or_else(|| "\u{fffd}".to_owned());
+        out.push(NodeName::new(&name).map_err(|why| {
+            Diagnostic::new(
+                Code::HostileName,
+                format!("a folder in snapshot/nodes is no node: {why}"),
+                "remove what is not a node's folder",
+            )
+            .at(Place::start_of(&format!("snapshot/nodes/{name}")))
+        })?);
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Reads a text file of the snapshot. `label` is its name in messages.
+fn read_text(path: &Path, label: &str, limit: u64) -> Result<String> {
+    let unreadable = |why: String| {
+        Diagnostic::new(Code::FileUnreadable, why, "take the snapshot again")
+            .at(Place::start_of(label))
+    };
+    let meta = fs::symlink_metadata(path)
+        .map_err(|e| unreadable(format!("the file cannot be read: {}", e.kind())))?;
+    if !meta.is_file() {
+        return Err(unreadable("this is not a regular file".into()));
+    }
+    if meta.len() > limit {
+        return Err(unreadable(format!(
+            "the file has {} bytes, more than the {limit} that are read",
+            meta.len()
+        )));
+    }
+    let bytes =
+        fs::read(path).map_err(|e| unreadable(format!("the file cannot be read: {}", e.kind())))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&e.as_bytes()[..valid]).into_owned();
+        unreadable("the file is not UTF-8 text".into()).at(Place::at(label, &text, valid))
+    })
+}

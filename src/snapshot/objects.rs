@@ -1,0 +1,101 @@
+//! API objects, as `kubectl get -A -o yaml` prints them: one List a kind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::files::check_public;
+use super::{MAX_OBJECTS, read_text};
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::names;
+use crate::state::ObjectId;
+
+/// Reads `cluster/<kind>.yaml`.
+pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
+    let mut out = BTreeMap::new();
+    let entries = fs::read_dir(folder.join("cluster")).map_err(|e| {
+        Diagnostic::new(
+            Code::SnapshotShape,
+            format!("the snapshot has no readable folder cluster/: {}", e.kind()),
+            "run `sh collect.sh cluster` where kubectl works, and put what it wrote beside nodes/",
+        )
+        .at(Place::start_of("snapshot/cluster"))
+    })?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    for name in names {
+        let Some(kind) = name.strip_suffix(".yaml") else {
+            continue;
+        };
+        let label = format!("snapshot/cluster/{name}");
+        let text = read_text(&folder.join("cluster").join(&name), &label, MAX_OBJECTS)?;
+        check_public(&text, &label)?;
+        read_list(kind, &text, &label, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn read_list(
+    kind: &str,
+    text: &str,
+    label: &str,
+    out: &mut BTreeMap<ObjectId, Arc<Value>>,
+) -> Result<()> {
+    // The YAML crate's own Value refuses duplicate keys; serde_json's would take the last.
+    let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| {
+        let place = e.location().map_or_else(
+            || Place::start_of(label),
+            |at| Place {
+                file: label.to_owned(),
+                line: at.line(),
+                column: at.column(),
+            },
+        );
+        Diagnostic::new(
+            Code::YamlSyntax,
+            "this is not valid YAML",
+            "take the snapshot again",
+        )
+        .at(place)
+    })?;
+    let malformed = |why: String| {
+        Diagnostic::new(Code::ObjectMalformed, why, "take the snapshot again")
+            .at(Place::start_of(label))
+    };
+    let mut list = serde_json::to_value(yaml)
+        .map_err(|_| malformed("a key of an object is not text".into()))?;
+    let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
+        return Err(malformed("this is not a List with items".into()));
+    };
+    for (index, item) in items.into_iter().enumerate() {
+        let field = |name: &str| {
+            item.pointer(&format!("/metadata/{name}"))
+                .and_then(Value::as_str)
+        };
+        let name = field("name").ok_or_else(|| malformed(format!("item {index} has no name")))?;
+        let namespace = field("namespace").unwrap_or_default();
+        let hostile = |why: String| {
+            Diagnostic::new(
+                Code::HostileName,
+                format!("item {index} has an unusable name: {why}"),
+                "take the snapshot again",
+            )
+            .at(Place::start_of(label))
+        };
+        names::object_name(name).map_err(hostile)?;
+        if !namespace.is_empty() {
+            names::subdomain(namespace).map_err(hostile)?;
+        }
+        let id = ObjectId::new(kind, namespace, name);
+        if out.insert(id.clone(), Arc::new(item)).is_some() {
+            return Err(malformed(format!("{id} stands twice")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,430 @@
+//! The one idea of carota: a rotation is a sequence of **states**.
+//!
+//! A [`State`] is the cluster at one moment: the files of each node, the API objects, users'
+//! kubeconfigs, and for each process the number of the state in which it last started. A process
+//! goes on trusting what it read until it starts again (or is known to reload that file), so what a
+//! process may be using in state k follows from the states between its start and k; nothing about
+//! it has to be written down twice.
+//!
+//! States are immutable and share what they have in common. A phase makes the next one from the
+//! last with a [`Draft`]. Everything a reader sees (diffs, hashes, restarts, the way back) is derived
+//! from two neighbouring states. This module knows nothing of certificates, phases or output.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::names::{NodeName, NodePath};
+use crate::spec::Role;
+
+/// A regular file on a node, in its public form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// The public form: private values are `carota-kept:` references.
+    pub text: Arc<str>,
+    /// Permission bits.
+    pub mode: u32,
+    /// `uid:gid`.
+    pub owner: Arc<str>,
+}
+
+/// What lies at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A file that carota may read and change.
+    File(File),
+    /// A symbolic link and its target as stored.
+    Link(Arc<str>),
+    /// A file that exists, but whose content the collector withheld.
+    Withheld,
+}
+
+/// One node's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What the node does.
+    pub role: Role,
+    /// Its files, links included.
+    pub files: BTreeMap<NodePath, Entry>,
+}
+
+impl Node {
+    /// The path that `path` leads to after following links, if it ends at something known.
+    #[must_use]
+    pub fn resolve(&self, path: &NodePath) -> Option<NodePath> {
+        let mut at = path.clone();
+        // Linux gives up after 40 links; a snapshot needs a handful.
+        for _ in 0..40 {
+            match self.files.get(&at)? {
+                Entry::Link(target) => at = join(&at, target)?,
+                _ => return Some(at),
+            }
+        }
+        None
+    }
+
+    /// The file that `path` leads to, following links.
+    #[must_use]
+    pub fn file(&self, path: &NodePath) -> Option<(&NodePath, &File)> {
+        let at = self.resolve(path)?;
+        match self.files.get_key_value(&at)? {
+            (path, Entry::File(file)) => Some((path, file)),
+            _ => None,
+        }
+    }
+
+    /// The regular files with their paths.
+    pub fn regular_files(&self) -> impl Iterator<Item = (&NodePath, &File)> {
+        self.files.iter().filter_map(|(path, entry)| match entry {
+            Entry::File(file) => Some((path, file)),
+            _ => None,
+        })
+    }
+}
+
+/// A link's target as a path on the node.
+fn join(link: &NodePath, target: &str) -> Option<NodePath> {
+    if target.starts_with('/') {
+        return NodePath::new(target).ok();
+    }
+    let mut parts: Vec<&str> = link.folder().split('/').filter(|p| !p.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    NodePath::new(&format!("/{}", parts.join("/"))).ok()
+}
+
+/// Names an API object: plural kind (as in kubectl), namespace (empty for cluster-wide), name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// Plural, lower case: `configmaps`.
+    pub kind: Arc<str>,
+    /// Empty for objects without a namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl ObjectId {
+    /// An id from its parts.
+    #[must_use]
+    pub fn new(kind: &str, namespace: &str, name: &str) -> ObjectId {
+        ObjectId {
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{}/{}", self.kind, self.name)
+        } else {
+            write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+/// Something that reads certificates when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Process {
+    /// The static pod whose manifest lies at this path. Changing the manifest restarts it.
+    StaticPod(NodeName, NodePath),
+    /// A node's kubelet.
+    Kubelet(NodeName),
+    /// All pods of a workload (`deployments/ns/name`) or one bare pod (`pods/ns/name`).
+    Workload(ObjectId),
+    /// The holder of a kubeconfig outside the nodes. Starting means: acknowledged that the file
+    /// handed out last is in use and no older one.
+    User(NodeName),
+}
+
+impl Process {
+    /// The node it runs on, if it is one node's.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Process::StaticPod(node, _) | Process::Kubelet(node) => Some(node),
+            Process::Workload(_) | Process::User(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Process::StaticPod(node, path) => write!(f, "static pod {path} on {node}"),
+            Process::Kubelet(node) => write!(f, "kubelet on {node}"),
+            Process::Workload(id) => write!(f, "{id}"),
+            Process::User(name) => write!(f, "user {name}"),
+        }
+    }
+}
+
+/// The cluster at one moment.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// 0 for the snapshot, then one more for each step.
+    pub number: usize,
+    /// The nodes.
+    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// The API objects, as JSON values.
+    pub objects: BTreeMap<ObjectId, Arc<Value>>,
+    /// Kubeconfigs that live outside the nodes, by the user's name.
+    pub users: BTreeMap<NodeName, Arc<str>>,
+    /// In which state each process last started, confirmed. Absent: before state 0, having read
+    /// what the snapshot shows.
+    pub started: BTreeMap<Process, usize>,
+}
+
+impl State {
+    /// The next state, to be changed.
+    #[must_use]
+    pub fn draft(&self) -> Draft {
+        let mut state = self.clone();
+        state.number += 1;
+        Draft { state }
+    }
+
+    /// The file at `path` on `node`, following links.
+    #[must_use]
+    pub fn file(&self, node: &NodeName, path: &NodePath) -> Option<&File> {
+        self.nodes.get(node)?.file(path).map(|(_, file)| file)
+    }
+
+    /// An object.
+    #[must_use]
+    pub fn object(&self, id: &ObjectId) -> Option<&Value> {
+        self.objects.get(id).map(AsRef::as_ref)
+    }
+
+    /// The objects of one kind, in order of namespace and name.
+    pub fn objects_of<'a>(
+        &'a self,
+        kind: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectId, &'a Value)> {
+        self.objects
+            .range(ObjectId::new(kind, "", "")..)
+            .take_while(move |(id, _)| &*id.kind == kind)
+            .map(|(id, value)| (id, value.as_ref()))
+    }
+
+    /// The names of the nodes with a role.
+    pub fn nodes_with(&self, role: Role) -> impl Iterator<Item = &NodeName> {
+        self.nodes
+            .iter()
+            .filter(move |(_, node)| node.role == role)
+            .map(|(name, _)| name)
+    }
+
+    /// In which state a process last started.
+    #[must_use]
+    pub fn started_in(&self, process: &Process) -> usize {
+        self.started.get(process).copied().unwrap_or(0)
+    }
+
+    /// What changed on the nodes since `before`: for each node the paths whose entry differs.
+    #[must_use]
+    pub fn changed_files(&self, before: &State) -> BTreeMap<NodeName, BTreeSet<NodePath>> {
+        let mut out = BTreeMap::new();
+        for (name, node) in &self.nodes {
+            let old = &before.nodes[name];
+            if Arc::ptr_eq(node, old) {
+                continue;
+            }
+            let changed: BTreeSet<_> = node
+                .files
+                .keys()
+                .chain(old.files.keys())
+                .filter(|path| node.files.get(*path) != old.files.get(*path))
+                .cloned()
+                .collect();
+            if !changed.is_empty() {
+                out.insert(name.clone(), changed);
+            }
+        }
+        out
+    }
+
+    /// The objects that differ from those of `before`.
+    #[must_use]
+    pub fn changed_objects(&self, before: &State) -> Vec<ObjectId> {
+        let changed = |id: &&ObjectId| match (self.objects.get(*id), before.objects.get(*id)) {
+            (Some(new), Some(old)) => !Arc::ptr_eq(new, old) && new != old,
+            (new, old) => new.is_some() != old.is_some(),
+        };
+        self.objects.keys().filter(changed).cloned().collect()
+    }
+
+    /// The users whose kubeconfig differs from that of `before`.
+    #[must_use]
+    pub fn changed_users(&self, before: &State) -> Vec<NodeName> {
+        self.users
+            .iter()
+            .filter(|(name, text)| before.users.get(*name) != Some(*text))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The processes that started on the way from `before`.
+    #[must_use]
+    pub fn restarted_since(&self, before: &State) -> BTreeSet<Process> {
+        self.started
+            .iter()
+            .filter(|(process, at)| before.started.get(*process) != Some(*at))
+            .map(|(process, _)| process.clone())
+            .collect()
+    }
+}
+
+/// A state in the making.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    state: State,
+}
+
+impl Draft {
+    /// The state as changed so far.
+    #[must_use]
+    pub fn now(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes `text` to the file that `path` leads to. A new file gets `mode` and `owner`; an
+    /// existing one keeps its own.
+    pub fn write(&mut self, node: &NodeName, path: &NodePath, text: &str, mode: u32, owner: &str) {
+        let Some(node) = self.state.nodes.get_mut(node) else {
+            return;
+        };
+        let at = node.resolve(path).unwrap_or_else(|| path.clone());
+        let file = match node.files.get(&at) {
+            Some(Entry::File(old)) if *old.text == *text => return,
+            Some(Entry::File(old)) => File {
+                text: text.into(),
+                ..old.clone()
+            },
+            _ => File {
+                text: text.into(),
+                mode,
+                owner: owner.into(),
+            },
+        };
+        Arc::make_mut(node).files.insert(at, Entry::File(file));
+    }
+
+    /// Removes what lies at `path`.
+    pub fn remove(&mut self, node: &NodeName, path: &NodePath) {
+        if let Some(node) = self.state.nodes.get_mut(node)
+            && node.files.contains_key(path)
+        {
+            Arc::make_mut(node).files.remove(path);
+        }
+    }
+
+    /// Replaces a user's kubeconfig.
+    pub fn write_user(&mut self, user: &NodeName, text: &str) {
+        self.state.users.insert(user.clone(), text.into());
+    }
+
+    /// Changes an object. Nothing happens where there is none.
+    pub fn change_object(&mut self, id: &ObjectId, change: impl FnOnce(&mut Value)) {
+        if let Some(object) = self.state.objects.get_mut(id) {
+            change(Arc::make_mut(object));
+        }
+    }
+
+    /// Restarts a process in this step: it reads everything anew.
+    pub fn restart(&mut self, process: Process) {
+        self.state.started.insert(process, self.state.number);
+    }
+
+    /// The finished state.
+    #[must_use]
+    pub fn finish(self) -> State {
+        self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> NodePath {
+        NodePath::new(text).unwrap()
+    }
+
+    fn state() -> (State, NodeName) {
+        let name = NodeName::new("cp-1").unwrap();
+        let file = File {
+            text: "old".into(),
+            mode: 0o600,
+            owner: "0:0".into(),
+        };
+        let files = BTreeMap::from([
+            (path("/pki/real.pem"), Entry::File(file)),
+            (path("/pki/current.pem"), Entry::Link("real.pem".into())),
+            (path("/pki/loop"), Entry::Link("/pki/loop".into())),
+        ]);
+        let node = Node {
+            role: Role::ControlPlane,
+            files,
+        };
+        let state = State {
+            number: 0,
+            nodes: BTreeMap::from([(name.clone(), Arc::new(node))]),
+            objects: BTreeMap::new(),
+            users: BTreeMap::new(),
+            started: BTreeMap::new(),
+        };
+        (state, name)
+    }
+
+    #[test]
+    fn a_write_goes_through_links_and_keeps_mode_and_owner() {
+        let (before, node) = state();
+        let mut draft = before.draft();
+        draft.write(&node, &path("/pki/current.pem"), "new", 0o644, "1:1");
+        let after = draft.finish();
+        let file = after.file(&node, &path("/pki/current.pem")).unwrap();
+        assert_eq!(
+            (&*file.text, file.mode, &*file.owner),
+            ("new", 0o600, "0:0")
+        );
+        let changed = after.changed_files(&before);
+        assert_eq!(changed[&node], BTreeSet::from([path("/pki/real.pem")]));
+        assert_eq!(
+            &*before.file(&node, &path("/pki/real.pem")).unwrap().text,
+            "old"
+        );
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_file() {
+        let (before, node) = state();
+        assert!(before.file(&node, &path("/pki/loop")).is_none());
+    }
+
+    #[test]
+    fn a_restart_is_dated_with_the_number_of_its_state() {
+        let (before, node) = state();
+        let kubelet = Process::Kubelet(node);
+        let mut draft = before.draft();
+        draft.restart(kubelet.clone());
+        let after = draft.finish();
+        assert_eq!(
+            (before.started_in(&kubelet), after.started_in(&kubelet)),
+            (0, 1)
+        );
+        assert_eq!(after.restarted_since(&before), BTreeSet::from([kubelet]));
+    }
+}
