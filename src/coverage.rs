@@ -1,0 +1,189 @@
+//! Silence is an error: after the last phase no old CA and nothing signed by one may be anywhere in
+//! the cluster, unless cluster.toml accounts for it.
+//!
+//! This looks at the last State as a whole and knows nothing of what any phase meant to do. So a CA
+//! that no rule reaches is found wherever it hides, at whatever depth of encoding.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::embedded;
+use crate::layout::snapshot_file;
+use crate::pki::Certificate;
+use crate::rotation::{Rotation, is_unused_kubelet_pem};
+use crate::state::{ObjectId, State};
+
+/// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
+/// sign of a source file that will bring the old CA back.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Kinds whose objects are records, not configuration: certificates in them are used by nobody from
+/// there.
+const RECORDS: [&str; 2] = ["certificatesigningrequests", "events"];
+
+/// What the check found that is no error.
+#[derive(Default)]
+pub struct Coverage {
+    /// Objects whose source (what `kubectl apply` was given) still holds the old CA.
+    pub stale_sources: BTreeSet<ObjectId>,
+    /// Dated kubelet certificates that nothing uses, by file.
+    pub unused: Vec<String>,
+}
+
+/// Searches the last state.
+pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
+    let mut out = Coverage::default();
+    let external: BTreeSet<&str> = rotation
+        .spec
+        .external_leaves
+        .iter()
+        .map(|l| l.fingerprint.as_str())
+        .collect();
+    let judge = |text: &str, declare: &dyn Fn() -> String| -> Result<()> {
+        for found in embedded::find_embedded_certificates(text, "") {
+            let Ok(certificate) = Certificate::from_der(&found.der) else {
+                continue;
+            };
+            judge_one(rotation, &external, &certificate, &found.place, declare)?;
+        }
+        Ok(())
+    };
+    for (node, files) in &last.nodes {
+        for (path, file) in files.regular_files() {
+            if !may_hold_certificates(&file.text) {
+                continue;
+            }
+            let label = snapshot_file(node, path);
+            if is_unused_kubelet_pem(files, path) {
+                out.unused.push(label);
+                continue;
+            }
+            let declare = || format!("[[trust_consumer]]\nfile = \"{path}\"\nmode = \"bundle\"");
+            judge(&file.text, &declare).map_err(|e| relabel(e, &label))?;
+        }
+    }
+    for (user, text) in &last.users {
+        let label = format!("snapshot/users/{user}.kubeconfig");
+        let declare = || "# carota has no way to declare a user's file".to_owned();
+        judge(text, &declare).map_err(|e| relabel(e, &label))?;
+    }
+    for (id, object) in &last.objects {
+        if RECORDS.contains(&&*id.kind) {
+            continue;
+        }
+        walk(object, &mut Vec::new(), &mut |path, text| {
+            if !may_hold_certificates(text) {
+                return Ok(());
+            }
+            if path.last().is_some_and(|key| key == LAST_APPLIED) {
+                if judge(text, &String::new).is_err() {
+                    out.stale_sources.insert(id.clone());
+                }
+                return Ok(());
+            }
+            let declare = || declaration(id, path);
+            judge(text, &declare).map_err(|e| {
+                let label = format!("snapshot/cluster/{}.yaml", id.kind);
+                let mut error = relabel(e, &label);
+                error.reason = format!("{} ({id}, {})", error.reason, path.join("."));
+                error.place = Some(Place::start_of(&label));
+                error
+            })
+        })?;
+    }
+    Ok(out)
+}
+
+/// Cheap: whether a text is worth searching. Every form of a certificate begins in one of these
+/// ways: PEM, DER in base64, PEM in base64, and that once more.
+fn may_hold_certificates(text: &str) -> bool {
+    ["BEGIN CERTIFICATE", "MII", "LS0t", "TFMwdE"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+fn relabel(mut error: Diagnostic, label: &str) -> Diagnostic {
+    if let Some(place) = &mut error.place {
+        label.clone_into(&mut place.file);
+    }
+    error
+}
+
+fn declaration(id: &ObjectId, path: &[String]) -> String {
+    match path {
+        [data, key] if data == "data" => format!(
+            "[[trust_consumer]]\nobject = \"{id}\"\nkey = \"{key}\"\nmode = \"bundle\"\nrestart = []"
+        ),
+        _ => "# only keys below `data` can be declared; change the object by hand, then collect again"
+            .to_owned(),
+    }
+}
+
+fn judge_one(
+    rotation: &Rotation,
+    external: &BTreeSet<&str>,
+    certificate: &Certificate,
+    place: &Place,
+    declare: &dyn Fn() -> String,
+) -> Result<()> {
+    if let Some(pair) = rotation.old_ca(certificate) {
+        return Err(Diagnostic::new(
+            Code::UnaccountedCa,
+            format!(
+                "the old {} CA is here, and no rule accounts for it",
+                pair.name
+            ),
+            format!("declare it in cluster.toml:\n\n{}\n", declare()),
+        )
+        .at(place.clone()));
+    }
+    let signer = rotation.cas.values().find(|pair| {
+        certificate.issuer_der() == pair.old.subject_der() && certificate.signed_by(&pair.old)
+    });
+    match signer {
+        Some(pair) if !external.contains(certificate.fingerprint()) => Err(Diagnostic::new(
+            Code::UnknownLeaf,
+            format!(
+                "a certificate of the old {} CA for `{}` is here, and no rule re-issues it",
+                pair.name,
+                certificate.subject()
+            ),
+            format!(
+                "declare who re-issues it, in cluster.toml:\n\n[[external_leaf]]\nfingerprint = \"{}\"\nowner = \"…\"\n",
+                certificate.fingerprint()
+            ),
+        )
+        .at(place.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// Calls `visit` with the path and value of every text in a JSON value.
+fn walk(
+    value: &Value,
+    path: &mut Vec<String>,
+    visit: &mut impl FnMut(&[String], &str) -> Result<()>,
+) -> Result<()> {
+    match value {
+        Value::String(text) => visit(path, text),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                walk(item, path, visit)?;
+                path.pop();
+            }
+            Ok(())
+        }
+        Value::Object(map) => {
+            for (key, item) in map {
+                path.push(key.clone());
+                walk(item, path, visit)?;
+                path.pop();
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}

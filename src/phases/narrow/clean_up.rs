@@ -1,0 +1,45 @@
+//! 20: what the rotation brought goes. Nothing restarts; the end looks like the beginning.
+
+use crate::diagnostic::Result;
+use crate::phases::tools::step;
+use crate::phases::{Act, Outcome, Part, Phase};
+use crate::rotation::Rotation;
+use crate::state::State;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 20,
+    name: "clean-up",
+    act: Act::Finish,
+    page_step: "-",
+    title: "remove helper files, backups and old keys",
+    why: "No flag names the bundles and the new CA's second copies any more. The backups hold the old \
+          CA's key; they go only when asked for by name.",
+    way_back: "There is none: what is removed here is not needed by anything.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let step = step(
+        before,
+        "remove the helper files",
+        Part::Nodes { serial: false },
+        Vec::new(),
+        |draft| {
+            for (name, node) in &before.nodes {
+                let brought = node
+                    .files
+                    .keys()
+                    .filter(|path| !rotation.start.nodes[name].files.contains_key(*path));
+                for path in brought {
+                    draft.remove(name, path);
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(Outcome {
+        steps: step.into_iter().collect(),
+        ..Outcome::default()
+    })
+}

@@ -1,0 +1,138 @@
+//! 18: the control plane trusts only the new CA, and its manifests are as they were.
+
+use serde_json::json;
+
+use crate::diagnostic::Result;
+use crate::layout;
+use crate::phases::switch::signer::write_originals;
+use crate::phases::tools::{
+    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, pem_with_trust, set_field,
+    step, text, write_manifest,
+};
+use crate::phases::widen::apiserver_trust::published_trust;
+use crate::phases::{Act, Action, Outcome, Part, Phase, kubeconfig_hand_out};
+use crate::rotation::{Rotation, Trust};
+use crate::spec::{CaName, Role};
+use crate::state::{Process, State};
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 18,
+    name: "retire-control-plane",
+    act: Act::Narrow,
+    page_step: "12.2",
+    title: "the control plane trusts the new CA only; manifests are as they were",
+    why: "First the original files get the new CA alone, then the manifests go back to what the \
+          snapshot shows, byte for byte, which restarts every static pod that the rotation touched. \
+          From its first restart on, a client certificate of the old CA is refused: so each user must \
+          have confirmed the new one (gap G13). What API servers publish of their trust is a union \
+          that only grows; it is pruned after the last of them.",
+    way_back: "Safe until phase 20: restores both CAs, one control plane after another.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut last = before.clone();
+    let mut push = |outcome: &mut Outcome, made: Option<crate::phases::Step>| {
+        if let Some(step) = made {
+            last = step.after.clone();
+            outcome.steps.push(step);
+        }
+        last.clone()
+    };
+    let confirmed = step(
+        before,
+        "acknowledgements",
+        Part::Cluster,
+        acknowledgements(rotation, before),
+        |draft| {
+            for user in before.users.keys() {
+                draft.restart(Process::User(user.clone()));
+            }
+            Ok(())
+        },
+    )?;
+    let last = push(&mut outcome, confirmed);
+    let files = step(
+        &last,
+        "original files and kubeconfigs: the new CA only",
+        Part::Nodes { serial: false },
+        Vec::new(),
+        |draft| {
+            write_originals(rotation, draft, Trust::Narrowed, false)?;
+            for node in before.nodes_with(Role::ControlPlane) {
+                for kubeconfig in kubeconfigs(before, node)? {
+                    if matches!(
+                        kubeconfig.reader,
+                        Reader::Apiserver | Reader::ControlPlane | Reader::Person
+                    ) {
+                        edit_file(draft, node, &kubeconfig.path, |text, label| {
+                            kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
+                        })?;
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let last = push(&mut outcome, files);
+    let manifests = step(
+        &last,
+        "manifests as the snapshot shows them",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            for node in before.nodes.keys() {
+                for component in layout::components(&rotation.start, node)? {
+                    if let Some(file) = rotation.start.file(node, &component.path) {
+                        write_manifest(draft, node, &component.path, &file.text);
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let last = push(&mut outcome, manifests);
+    let pruned = step(
+        &last,
+        "prune what API servers publish; hand out users' files",
+        Part::Cluster,
+        kubeconfig_hand_out(before),
+        |draft| {
+            let id = published_trust();
+            for key in ["client-ca-file", "requestheader-client-ca-file"] {
+                let label = "snapshot/cluster/configmaps.yaml";
+                let Some(pem) = draft
+                    .now()
+                    .object(&id)
+                    .and_then(|o| text(o, &["data", key]))
+                else {
+                    continue;
+                };
+                if let Some(narrow) = pem_with_trust(rotation, pem, label, Trust::Narrowed)? {
+                    draft.change_object(&id, |o| set_field(o, &["data", key], json!(narrow)));
+                }
+            }
+            change_users(draft, |text, label| {
+                kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
+            })
+        },
+    )?;
+    push(&mut outcome, pruned);
+    Ok(outcome)
+}
+
+fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {
+    if !rotation.cas.contains_key(&CaName::Cluster) {
+        return Vec::new();
+    }
+    state
+        .users
+        .keys()
+        .map(|user| Action::Acknowledge {
+            name: format!("user-{user}-certificate"),
+            text: format!("{user} uses the client certificate of phase 13, of the new CA"),
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! 19: kubelets and node agents trust only the new CA, and their configuration is as it was.
+
+use crate::diagnostic::Result;
+use crate::layout;
+use crate::phases::tools::{
+    Reader, edit_file, kubeconfig_with_trust, kubeconfigs, step, trust_files,
+};
+use crate::phases::widen::extension_trust::change_consumer_files;
+use crate::phases::{Act, Outcome, Part, Phase};
+use crate::rotation::{Rotation, Trust, to_pem};
+use crate::spec::Role;
+use crate::state::{Process, State};
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 19,
+    name: "retire-kubelets",
+    act: Act::Narrow,
+    page_step: "12.3",
+    title: "kubelets and node agents trust the new CA only; their configuration is as it was",
+    why: "The same on every node: the original file of trust gets the new CA alone, the kubelet's \
+          configuration goes back to what the snapshot shows, byte for byte, and the kubelet starts \
+          anew.",
+    way_back: "Safe until phase 20: restores both CAs and restarts the kubelet.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let narrow: Trust = Trust::Narrowed;
+    let step = step(
+        before,
+        "narrow the kubelets' trust, restart them",
+        Part::Nodes { serial: false },
+        Vec::new(),
+        |draft| {
+            for ((node, path), trust) in trust_files(rotation)? {
+                if rotation.start.nodes[&node].role == Role::Worker {
+                    draft.write(
+                        &node,
+                        &path,
+                        &to_pem(&narrow.of(rotation, &trust)),
+                        0o644,
+                        "0:0",
+                    );
+                }
+            }
+            for node in before.nodes.keys() {
+                for kubeconfig in kubeconfigs(before, node)? {
+                    let worker = rotation.start.nodes[node].role == Role::Worker;
+                    let here = match kubeconfig.reader {
+                        Reader::Kubelet | Reader::Agent | Reader::Bootstrap => true,
+                        Reader::Person => worker,
+                        Reader::Apiserver | Reader::ControlPlane => false,
+                    };
+                    if here {
+                        edit_file(draft, node, &kubeconfig.path, |text, label| {
+                            kubeconfig_with_trust(rotation, text, label, narrow)
+                        })?;
+                    }
+                }
+                if let Some(kubelet) = layout::kubelet(&rotation.start, node)?
+                    && let Some((path, _)) = kubelet.config
+                    && let Some(file) = rotation.start.file(node, &path)
+                {
+                    draft.write(node, &path, &file.text, file.mode, &file.owner);
+                }
+            }
+            change_consumer_files(rotation, draft, narrow)?;
+            let changed = draft.now().changed_files(before);
+            for node in changed.keys() {
+                draft.restart(Process::Kubelet(node.clone()));
+            }
+            Ok(())
+        },
+    )?;
+    outcome.steps.extend(step);
+    Ok(outcome)
+}

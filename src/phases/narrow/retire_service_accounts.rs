@@ -1,0 +1,159 @@
+//! 17: pods, joining nodes and webhooks trust only the new CA.
+
+use crate::diagnostic::Result;
+use crate::layout::Program;
+use crate::names::NodePath;
+use crate::phases::tools::{
+    Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, new_of, pem_file,
+    recreate, step, visible, write_manifest,
+};
+use crate::phases::widen::bootstrap_trust::change_cluster_info;
+use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
+use crate::phases::widen::service_account_trust::publish;
+use crate::phases::{Act, Action, Outcome, Part, Phase, workloads};
+use crate::rotation::{Rotation, Trust};
+use crate::spec::{CaName, ConsumerMode};
+use crate::state::State;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 17,
+    name: "retire-service-accounts",
+    act: Act::Narrow,
+    page_step: "12.1",
+    title: "ServiceAccounts, cluster-info and caBundles trust the new CA only",
+    why: "Every server has its new certificate since 14, so clients need the old CA no longer. Pods \
+          start anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is \
+          left behind in their templates.",
+    way_back: "Safe until phase 18: both CAs are published again, and pods roll once more.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let published = step(
+        before,
+        "publish the new CA only",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            for node in before.nodes.keys() {
+                for component in components_now(draft, node, Program::ControllerManager)? {
+                    if let Some(path) = original_root_ca(rotation, &component)? {
+                        let value = visible(&component, &new_of(&path), "root-ca-file")?;
+                        let text = component.with_flags(&[("root-ca-file", value)])?;
+                        write_manifest(draft, node, &component.path, &text);
+                    } else if component.flag("root-ca-file")?.is_none() {
+                        narrow_its_kubeconfig(rotation, draft, &component)?;
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let mut last = published.as_ref().map_or(before, |s| &s.after).clone();
+    outcome.steps.extend(published);
+    let objects = step(
+        &last,
+        "narrow what objects trust",
+        Part::Cluster,
+        Vec::new(),
+        |draft| {
+            publish(rotation, draft)?;
+            change_cluster_info(rotation, draft, Trust::Narrowed)?;
+            change_ca_bundles(rotation, draft, Trust::Narrowed)?;
+            change_consumer_objects(rotation, draft, ConsumerMode::Bundle, Trust::Narrowed)
+        },
+    )?;
+    if let Some(step) = &objects {
+        last = step.after.clone();
+    }
+    outcome.steps.extend(objects);
+    let mut clients = workloads::Restarts::default();
+    if rotation.cas.contains_key(&CaName::Cluster) {
+        clients = workloads::using_api(before);
+    }
+    let annotated = workloads::annotated(before);
+    let rolled = step(
+        &last,
+        "roll the clients of the API once more",
+        Part::Cluster,
+        roll_actions(&annotated, &clients),
+        |draft| {
+            for id in &annotated {
+                workloads::unannotate(rotation, draft, id);
+            }
+            clients.restart_gated(draft);
+            Ok(())
+        },
+    )?;
+    outcome.steps.extend(rolled);
+    if outcome.steps.is_empty() {
+        outcome
+            .absent
+            .push("Nothing in the cluster's objects trusts a CA that is rotated.".into());
+    }
+    Ok(outcome)
+}
+
+fn roll_actions(
+    annotated: &std::collections::BTreeSet<crate::state::ObjectId>,
+    clients: &workloads::Restarts,
+) -> Vec<Action> {
+    let rollouts = annotated.iter().cloned().map(Action::Rollout);
+    let gates = clients
+        .actions()
+        .into_iter()
+        .filter(|action| matches!(action, Action::GatePods { .. }));
+    rollouts.chain(gates).collect()
+}
+
+/// The file of `--root-ca-file` in the snapshot, if it holds a rotated CA that is at home there.
+fn original_root_ca(
+    rotation: &Rotation,
+    component: &crate::layout::Component,
+) -> Result<Option<NodePath>> {
+    let start = crate::layout::components(&rotation.start, &component.node)?;
+    let Some(original) = start
+        .iter()
+        .find(|c| c.path == component.path && c.container == component.container)
+    else {
+        return Ok(None);
+    };
+    let Some(path) = original.host_file("root-ca-file")? else {
+        return Ok(None);
+    };
+    let Some((_, certificates)) = pem_file(&rotation.start, &component.node, &path)? else {
+        return Ok(None);
+    };
+    if !rotation.affects(&certificates) {
+        return Ok(None);
+    }
+    // The new CA's own file lies at its home, which need not be beside the file of trust.
+    let home = rotation.cas.get(&CaName::Cluster).and_then(|pair| {
+        pair.homes
+            .iter()
+            .find(|home| home.node == component.node)
+            .map(|h| h.certificate.clone())
+    });
+    Ok(home)
+}
+
+fn narrow_its_kubeconfig(
+    rotation: &Rotation,
+    draft: &mut crate::state::Draft,
+    component: &crate::layout::Component,
+) -> Result<()> {
+    for kubeconfig in kubeconfigs(draft.now(), &component.node)? {
+        let its =
+            kubeconfig.reader == Reader::ControlPlane && kubeconfig.pods.contains(&component.path);
+        if its
+            && edit_file(draft, &component.node, &kubeconfig.path, |text, label| {
+                kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
+            })?
+        {
+            recreate(draft, &component.node, &component.path, &[kubeconfig.path])?;
+        }
+    }
+    Ok(())
+}

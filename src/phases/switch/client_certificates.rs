@@ -1,0 +1,151 @@
+//! 13: clients of the API get certificates of the new CA.
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::Result;
+use crate::edit::kubeconfig::{CertSource, Kubeconfig};
+use crate::layout::{self, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::phases::kubeconfig_hand_out;
+use crate::phases::tools::{
+    Reader, change_kubeconfigs, change_users, edit_file, kubeconfig_reissued, kubeconfigs,
+    recreate, step,
+};
+use crate::phases::{Act, Outcome, Part, Phase};
+use crate::rotation::Rotation;
+use crate::state::{Draft, Process, State};
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 13,
+    name: "client-certificates",
+    act: Act::Switch,
+    page_step: "7, 9.2",
+    title: "control plane, kubelets and users get client certificates of the new CA",
+    why: "Each is re-issued for the same key, subject and extensions, so the identity that API servers \
+          see stays the same. Every kubelet is re-issued now: one that renews by itself would keep its \
+          old certificate for up to a year and be locked out in 18 (gap G7).",
+    way_back: "Safe until phase 18: restores the old certificates, which are trusted until then.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let on_nodes = step(
+        before,
+        "re-issue client certificates on the nodes",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            let readers = [
+                Reader::Apiserver,
+                Reader::ControlPlane,
+                Reader::Agent,
+                Reader::Person,
+                Reader::Kubelet,
+            ];
+            let changed = change_kubeconfigs(draft, &readers, |text, label| {
+                kubeconfig_reissued(rotation, text, label)
+            })?;
+            for node in before.nodes.keys() {
+                let mut paths: BTreeSet<_> =
+                    changed.get(node).into_iter().flatten().cloned().collect();
+                paths.extend(reissue_named_files(rotation, draft, node)?);
+                restart_kubelet_if_its(draft, before, node, &paths)?;
+            }
+            Ok(())
+        },
+    )?;
+    let last = on_nodes.as_ref().map_or(before, |s| &s.after).clone();
+    outcome.steps.extend(on_nodes);
+    let users = step(
+        &last,
+        "hand out the users' new certificates",
+        Part::Cluster,
+        kubeconfig_hand_out(before),
+        |draft| {
+            change_users(draft, |text, label| {
+                kubeconfig_reissued(rotation, text, label)
+            })
+        },
+    )?;
+    outcome.steps.extend(users);
+    if outcome.steps.is_empty() {
+        outcome
+            .absent
+            .push("No client certificate of a rotated CA was found.".into());
+    }
+    Ok(outcome)
+}
+
+/// The files that kubeconfigs name as client certificates on a node.
+pub fn named_client_files(
+    state: &State,
+    node: &NodeName,
+) -> Result<Vec<(NodePath, BTreeSet<NodePath>)>> {
+    let mut out = Vec::new();
+    for kubeconfig in kubeconfigs(state, node)? {
+        let Some(file) = state.file(node, &kubeconfig.path) else {
+            continue;
+        };
+        let parsed = Kubeconfig::parse(&file.text, &snapshot_file(node, &kubeconfig.path))?;
+        for user in parsed.users {
+            if let CertSource::File(path) = &user.certificate
+                && let Ok(path) = NodePath::new(path)
+                && let Some(at) = state.nodes[node].resolve(&path)
+            {
+                out.push((at, kubeconfig.pods.clone()));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn reissue_named_files(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    node: &NodeName,
+) -> Result<Vec<NodePath>> {
+    let mut changed = Vec::new();
+    for (path, pods) in named_client_files(draft.now(), node)? {
+        if edit_file(draft, node, &path, |text, label| {
+            rotation.reissued_pem(text, label)
+        })? {
+            for pod in pods {
+                recreate(draft, node, &pod, std::slice::from_ref(&path))?;
+            }
+            changed.push(path);
+        }
+    }
+    Ok(changed)
+}
+
+/// The kubelet reads its certificate when it starts.
+fn restart_kubelet_if_its(
+    draft: &mut Draft,
+    before: &State,
+    node: &NodeName,
+    changed: &BTreeSet<NodePath>,
+) -> Result<()> {
+    let Some(kubelet) = layout::kubelet(before, node)? else {
+        return Ok(());
+    };
+    let Some(kubeconfig) = kubelet.kubeconfig else {
+        return Ok(());
+    };
+    let Some(file) = before.file(node, &kubeconfig) else {
+        return Ok(());
+    };
+    let mut its = BTreeSet::from([kubeconfig.clone()]);
+    for user in Kubeconfig::parse(&file.text, &snapshot_file(node, &kubeconfig))?.users {
+        if let CertSource::File(path) = &user.certificate
+            && let Ok(path) = NodePath::new(path)
+        {
+            its.extend(before.nodes[node].resolve(&path));
+        }
+    }
+    if !its.is_disjoint(changed) {
+        draft.restart(Process::Kubelet(node.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! 14: servers and the API servers' own clients get certificates of the new CA.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::layout::{self, Program, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::phases::tools::{edit_file, recreate, set_field, step};
+use crate::phases::widen::extension_trust::{change_consumer_objects, change_files_of};
+use crate::phases::{Act, Action, Outcome, Part, Phase};
+use crate::rotation::{Rotation, Trust, is_unused_kubelet_pem, secret_certificates, to_pem};
+use crate::spec::{CaName, ConsumerMode, LeafKeys};
+use crate::state::{Draft, Process, State};
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 14,
+    name: "leaf-certificates",
+    act: Act::Switch,
+    page_step: "9.3",
+    title: "API servers, etcd, kubelets' serving and workloads' certificates of the new CA",
+    why: "This is the switch that everybody sees: API servers serve the new certificate within seconds \
+          of the file write, before any restart. So everybody outside carota's reach must have \
+          confirmed the widened kubeconfig of phase 08 before the first write (gap G13).",
+    way_back: "Safe until phase 17: restores the old certificates, which are trusted until then.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let first = step(
+        before,
+        "acknowledgements, and certificates in Secrets",
+        Part::Cluster,
+        acknowledgements(rotation, before),
+        |draft| {
+            for user in before.users.keys() {
+                draft.restart(Process::User(user.clone()));
+            }
+            reissue_secrets(rotation, draft)?;
+            change_consumer_objects(rotation, draft, ConsumerMode::Replace, Trust::Narrowed)
+        },
+    )?;
+    let last = first.as_ref().map_or(before, |s| &s.after).clone();
+    outcome.steps.extend(first);
+    let on_nodes = step(
+        &last,
+        "re-issue certificates on the nodes",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            for node in before.nodes.keys() {
+                let changed = reissue_files(rotation, draft, node)?;
+                restart_readers(draft, before, node, &changed)?;
+            }
+            change_files_of(rotation, draft, ConsumerMode::Replace, Trust::Narrowed)
+        },
+    )?;
+    outcome.steps.extend(on_nodes);
+    for leaf in &rotation.spec.external_leaves {
+        outcome.notes.push(format!(
+            "{} re-issues certificate {} by themselves, before phase 17.",
+            leaf.owner, leaf.fingerprint
+        ));
+    }
+    Ok(outcome)
+}
+
+/// Who must have confirmed the widened kubeconfig: each user, and everybody outside.
+fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {
+    if !rotation.cas.contains_key(&CaName::Cluster) {
+        return Vec::new();
+    }
+    let users = state.users.keys().map(|user| Action::Acknowledge {
+        name: format!("user-{user}"),
+        text: format!("{user} uses the kubeconfig of phase 08, which trusts both CAs"),
+    });
+    users
+        .chain(std::iter::once(Action::Acknowledge {
+            name: "external-clients".into(),
+            text:
+                "every client outside the cluster (CI, dashboards, monitoring, load balancers that \
+                   verify, node templates) trusts both CAs"
+                    .into(),
+        }))
+        .collect()
+}
+
+/// Re-issues every leaf in the PEM files of a node. Gives the paths that changed.
+fn reissue_files(rotation: &Rotation, draft: &mut Draft, node: &NodeName) -> Result<Vec<NodePath>> {
+    let files = rotation.start.nodes[node].clone();
+    let mut changed = Vec::new();
+    for (path, file) in files.regular_files() {
+        if file.text.contains("BEGIN CERTIFICATE")
+            && !is_unused_kubelet_pem(&files, path)
+            && edit_file(draft, node, path, |text, label| {
+                rotation.reissued_pem(text, label)
+            })?
+        {
+            changed.push(path.clone());
+            if rotation.spec.leaf_keys == LeafKeys::New {
+                renew_key_beside(rotation, draft, node, path)?;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// A new key goes to the file beside the certificate, unless it lies in the same file.
+fn renew_key_beside(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    node: &NodeName,
+    path: &NodePath,
+) -> Result<()> {
+    let label = snapshot_file(node, path);
+    let now = draft
+        .now()
+        .file(node, path)
+        .map(|f| f.text.to_string())
+        .unwrap_or_default();
+    if rotation.holds_new_key(&now) {
+        return Ok(());
+    }
+    let old = rotation
+        .start
+        .file(node, path)
+        .map(|f| f.text.to_string())
+        .unwrap_or_default();
+    let issued = crate::pki::certificates_in_pem(&old, &label)?
+        .iter()
+        .find_map(|c| rotation.reissued(c))
+        .and_then(|issued| issued.key.as_ref());
+    let Some(key) = issued else { return Ok(()) };
+    let beside = path.with_extension("key");
+    if draft.now().file(node, &beside).is_none() {
+        return Err(Diagnostic::new(
+            Code::Unsupported,
+            format!("the key of {path} is not beside it as {beside}, so it cannot be replaced"),
+            "use leaf_keys = \"keep\"",
+        )
+        .at(Place::start_of(&label)));
+    }
+    draft.write(
+        node,
+        &beside,
+        &format!("{}\n", key.pem_reference),
+        0o600,
+        "0:0",
+    );
+    Ok(())
+}
+
+/// API servers restart although they serve the new certificate already: so that nothing of the old
+/// one is left in memory, on any version (the page's step 9.3). etcd reads its pairs at every
+/// handshake (client/pkg/transport/listener.go) and restarts in 18. A kubelet serves a changed pair
+/// only after a restart to clients that dial it by address.
+fn restart_readers(
+    draft: &mut Draft,
+    before: &State,
+    node: &NodeName,
+    changed: &[NodePath],
+) -> Result<()> {
+    let named = |value: Option<NodePath>| {
+        value
+            .and_then(|p| before.nodes[node].resolve(&p))
+            .filter(|p| changed.contains(p))
+    };
+    for component in layout::components(before, node)? {
+        if component.program == Program::Etcd {
+            continue;
+        }
+        let mut inputs = Vec::new();
+        for flag in [
+            "tls-cert-file",
+            "kubelet-client-certificate",
+            "proxy-client-cert-file",
+            "etcd-certfile",
+        ] {
+            inputs.extend(named(component.host_file(flag)?));
+        }
+        if !inputs.is_empty() {
+            recreate(draft, node, &component.path, &inputs)?;
+        }
+    }
+    if let Some(kubelet) = layout::kubelet(before, node)? {
+        let configured = kubelet
+            .config
+            .as_ref()
+            .and_then(|(_, c)| c.tls_cert_file.as_deref());
+        let serving = configured.and_then(|p| NodePath::new(p).ok());
+        let rotated = changed
+            .iter()
+            .any(|p| p.file_name().starts_with("kubelet-server-"));
+        if rotated || named(serving).is_some() {
+            draft.restart(Process::Kubelet(node.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Re-issues leaves in Secrets (gap G14).
+fn reissue_secrets(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
+    for (id, key, certificates) in secret_certificates(&rotation.start)? {
+        let pem = to_pem(&certificates);
+        let Some(changed) = rotation.reissued_pem(&pem, "snapshot/cluster/secrets.yaml")? else {
+            continue;
+        };
+        if rotation.spec.leaf_keys == LeafKeys::New {
+            return Err(Diagnostic::new(
+                Code::Unsupported,
+                format!("{id} holds a certificate of a rotated CA, and new keys for Secrets are not supported"),
+                "use leaf_keys = \"keep\", or have its owner re-issue it ([[external_leaf]])",
+            )
+            .at(Place::start_of("snapshot/cluster/secrets.yaml")));
+        }
+        let value = json!(BASE64.encode(changed));
+        draft.change_object(&id, |o| set_field(o, &["data", &key], value));
+    }
+    Ok(())
+}

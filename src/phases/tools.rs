@@ -1,0 +1,519 @@
+//! What several phases do the same way: pointing flags at bundles, restarting static pods, editing
+//! kubeconfigs, finding workloads. One place for each, so that phases read as what they mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Action, Part, Step};
+use crate::diagnostic::Result;
+use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
+use crate::edit::manifest::Manifest;
+use crate::layout::{self, Component, Program, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::pki::{self, Certificate};
+use crate::rotation::{self, Rotation, Trust, to_pem};
+use crate::state::{Draft, ObjectId, Process, State};
+
+/// The annotation by which a static pod is recreated when only the content of its files changed: its
+/// value is a fingerprint of that content.
+pub const POD_ANNOTATION: &str = "ca-rotation/inputs";
+/// The annotation in a workload's pod template by which it rolls: its value names the phase. When
+/// phase 17 removes it, the workload rolls once more.
+pub const WORKLOAD_ANNOTATION: &str = "ca-rotation/rolled-by";
+
+/// Every flag that names a file of trust, by program.
+pub const TRUST_FLAGS: [(Program, &str); 14] = [
+    (Program::Apiserver, "client-ca-file"),
+    (Program::Apiserver, "kubelet-certificate-authority"),
+    (Program::Apiserver, "requestheader-client-ca-file"),
+    (Program::Apiserver, "etcd-cafile"),
+    (Program::ControllerManager, "root-ca-file"),
+    (Program::ControllerManager, "client-ca-file"),
+    (Program::ControllerManager, "requestheader-client-ca-file"),
+    (Program::Scheduler, "client-ca-file"),
+    (Program::Scheduler, "requestheader-client-ca-file"),
+    (Program::CloudControllerManager, "root-ca-file"),
+    (Program::CloudControllerManager, "client-ca-file"),
+    (
+        Program::CloudControllerManager,
+        "requestheader-client-ca-file",
+    ),
+    (Program::Etcd, "trusted-ca-file"),
+    (Program::Etcd, "peer-trusted-ca-file"),
+];
+
+/// The flags of one program, but for those left out.
+pub fn trust_flags(program: Program, but: &[&str]) -> Vec<&'static str> {
+    TRUST_FLAGS
+        .iter()
+        .filter(|(of, flag)| *of == program && !but.contains(flag))
+        .map(|(_, flag)| *flag)
+        .collect()
+}
+
+/// The bundle that a phase of the first act puts beside a file of trust.
+pub fn bundle_of(path: &NodePath) -> NodePath {
+    path.with_suffix("-bundle")
+}
+
+/// The new CA's file, or its key's, beside the old one.
+pub fn new_of(path: &NodePath) -> NodePath {
+    path.with_suffix("-new")
+}
+
+/// A step that changes something on nodes or in the cluster; None where `edit` changes nothing and
+/// no action is asked for.
+pub fn step(
+    before: &State,
+    title: &str,
+    part: Part,
+    actions: Vec<Action>,
+    edit: impl FnOnce(&mut Draft) -> Result<()>,
+) -> Result<Option<Step>> {
+    let mut draft = before.draft();
+    edit(&mut draft)?;
+    let after = draft.finish();
+    let changed = !after.changed_files(before).is_empty()
+        || !after.changed_objects(before).is_empty()
+        || !after.changed_users(before).is_empty()
+        || !after.restarted_since(before).is_empty();
+    Ok((changed || !actions.is_empty()).then(|| Step {
+        title: title.to_owned(),
+        part,
+        after,
+        actions,
+    }))
+}
+
+/// The certificates of a PEM file on a node, with the file's own path.
+pub fn pem_file(
+    state: &State,
+    node: &NodeName,
+    path: &NodePath,
+) -> Result<Option<(NodePath, Vec<Certificate>)>> {
+    let Some((at, file)) = state.nodes.get(node).and_then(|n| n.file(path)) else {
+        return Ok(None);
+    };
+    let certificates = pki::certificates_in_pem(&file.text, &snapshot_file(node, at))?;
+    Ok(Some((at.clone(), certificates)))
+}
+
+/// Every file of trust in the snapshot that holds a rotated CA and is named by a flag or a kubelet's
+/// configuration: by node and path.
+pub fn trust_files(
+    rotation: &Rotation,
+) -> Result<BTreeMap<(NodeName, NodePath), Vec<Certificate>>> {
+    let start = &rotation.start;
+    let mut out = BTreeMap::new();
+    for node in start.nodes.keys() {
+        let mut paths = BTreeSet::new();
+        for component in layout::components(start, node)? {
+            for flag in trust_flags(component.program, &[]) {
+                paths.extend(component.host_file(flag)?);
+            }
+        }
+        paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file));
+        for path in paths {
+            if let Some((_, certificates)) = pem_file(start, node, &path)?
+                && rotation.affects(&certificates)
+            {
+                out.insert((node.clone(), path), certificates);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Writes a manifest; the kubelet restarts its pod.
+pub fn write_manifest(draft: &mut Draft, node: &NodeName, path: &NodePath, text: &str) {
+    if draft
+        .now()
+        .file(node, path)
+        .is_some_and(|file| *file.text == *text)
+    {
+        return;
+    }
+    draft.write(node, path, text, 0o600, "0:0");
+    draft.restart(Process::StaticPod(node.clone(), path.clone()));
+}
+
+/// Points those of the flags that name a file with a rotated CA at its bundle. Says which flags are
+/// not set at all.
+pub fn point_at_bundles(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    component: &Component,
+    flags: &[&str],
+) -> Result<Vec<String>> {
+    let mut unset = Vec::new();
+    let mut edits = Vec::new();
+    for flag in flags {
+        let Some(path) = component.host_file(flag)? else {
+            unset.push((*flag).to_owned());
+            continue;
+        };
+        let Some((_, certificates)) = pem_file(&rotation.start, &component.node, &path)? else {
+            continue;
+        };
+        if rotation.affects(&certificates) {
+            edits.push((*flag, visible(component, &bundle_of(&path), flag)?));
+        }
+    }
+    if !edits.is_empty() {
+        let text = component.with_flags(&edits)?;
+        write_manifest(draft, &component.node, &component.path, &text);
+    }
+    Ok(unset)
+}
+
+/// A host path as the component's container sees it, or an error at the flag that would need it.
+pub fn visible(component: &Component, host: &NodePath, flag: &str) -> Result<String> {
+    use crate::diagnostic::{Code, Diagnostic};
+    component.container_path(host).ok_or_else(|| {
+        Diagnostic::new(
+            Code::Unsupported,
+            format!(
+                "{} on {} could not see {host}: its volumes cover only the single file of --{flag}",
+                component.program, component.node
+            ),
+            "mount the folder instead of the file, and take the snapshot again",
+        )
+        .at(component.flag_place(flag))
+    })
+}
+
+/// The components of a program in the state as drafted so far.
+pub fn components_now(draft: &Draft, node: &NodeName, program: Program) -> Result<Vec<Component>> {
+    let all = layout::components(draft.now(), node)?;
+    Ok(all.into_iter().filter(|c| c.program == program).collect())
+}
+
+/// Recreates a static pod because the files `inputs` that it reads have changed: an annotation with
+/// the fingerprint of their present content.
+pub fn recreate(
+    draft: &mut Draft,
+    node: &NodeName,
+    path: &NodePath,
+    inputs: &[NodePath],
+) -> Result<()> {
+    let Some(file) = draft.now().file(node, path) else {
+        return Ok(());
+    };
+    let mut hasher = Sha256::new();
+    for input in inputs {
+        if let Some(file) = draft.now().file(node, input) {
+            hasher.update(input.as_str());
+            hasher.update([0]);
+            hasher.update(file.text.as_bytes());
+        }
+    }
+    let digest = hasher.finalize();
+    let fingerprint: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let manifest = Manifest::parse(&file.text, &snapshot_file(node, path))?;
+    let text = manifest.set_annotation(POD_ANNOTATION, &format!("sha256-{fingerprint}"))?;
+    write_manifest(draft, node, path, &text);
+    Ok(())
+}
+
+/// Who reads a kubeconfig on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reader {
+    /// An API server, for webhooks and the like.
+    Apiserver,
+    /// The controller manager, scheduler or cloud controller manager.
+    ControlPlane,
+    /// The kubelet.
+    Kubelet,
+    /// The kubelet, once, when the node joins.
+    Bootstrap,
+    /// A network plugin or another agent of the node.
+    Agent,
+    /// A person or a tool.
+    Person,
+}
+
+/// A kubeconfig on a node.
+pub struct NodeKubeconfig {
+    /// Its path.
+    pub path: NodePath,
+    /// Who reads it.
+    pub reader: Reader,
+    /// The static pods that read it.
+    pub pods: BTreeSet<NodePath>,
+}
+
+/// Flags by which control-plane programs name kubeconfigs.
+const KUBECONFIG_FLAGS: [&str; 6] = [
+    "kubeconfig",
+    "authentication-kubeconfig",
+    "authorization-kubeconfig",
+    "authentication-token-webhook-config-file",
+    "authorization-webhook-config-file",
+    "audit-webhook-config-file",
+];
+
+/// The kubeconfigs on a node, each with its readers.
+pub fn kubeconfigs(state: &State, node: &NodeName) -> Result<Vec<NodeKubeconfig>> {
+    let Some(files) = state.nodes.get(node) else {
+        return Ok(Vec::new());
+    };
+    let mut readers: BTreeMap<NodePath, (Reader, BTreeSet<NodePath>)> = BTreeMap::new();
+    for component in layout::components(state, node)? {
+        for flag in KUBECONFIG_FLAGS {
+            let Some(path) = component.host_file(flag)? else {
+                continue;
+            };
+            let reader = match component.program {
+                Program::Apiserver => Reader::Apiserver,
+                _ => Reader::ControlPlane,
+            };
+            let entry = readers.entry(path).or_insert((reader, BTreeSet::new()));
+            entry.1.insert(component.path.clone());
+        }
+    }
+    if let Some(kubelet) = layout::kubelet(state, node)? {
+        for (path, reader) in [
+            (kubelet.kubeconfig, Reader::Kubelet),
+            (kubelet.bootstrap_kubeconfig, Reader::Bootstrap),
+        ] {
+            if let Some(path) = path {
+                readers.entry(path).or_insert((reader, BTreeSet::new()));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    for (path, file) in files.regular_files() {
+        if !rotation::looks_like_kubeconfig(&file.text) {
+            continue;
+        }
+        let (reader, pods) = readers.remove(path).unwrap_or_else(|| {
+            let agent =
+                path.as_str().starts_with("/etc/cni/") || path.as_str().starts_with("/var/lib/");
+            (
+                if agent { Reader::Agent } else { Reader::Person },
+                BTreeSet::new(),
+            )
+        });
+        out.push(NodeKubeconfig {
+            path: path.clone(),
+            reader,
+            pods,
+        });
+    }
+    Ok(out)
+}
+
+/// A PEM text with its trust changed; None where no rotated CA, old or new, is in it or nothing
+/// changes.
+pub fn pem_with_trust(
+    rotation: &Rotation,
+    text: &str,
+    label: &str,
+    trust: Trust,
+) -> Result<Option<String>> {
+    let before = pki::certificates_in_pem(text, label)?;
+    if !rotation.affects(&before) {
+        return Ok(None);
+    }
+    let after = trust.of(rotation, &before);
+    Ok((after != before).then(|| to_pem(&after)))
+}
+
+/// A kubeconfig with the trust of every cluster in it changed; None where nothing changes.
+pub fn kubeconfig_with_trust(
+    rotation: &Rotation,
+    text: &str,
+    label: &str,
+    trust: Trust,
+) -> Result<Option<String>> {
+    let mut now: Option<String> = None;
+    let count = Kubeconfig::parse(text, label)?.clusters.len();
+    for index in 0..count {
+        let parsed = Kubeconfig::parse(now.as_deref().unwrap_or(text), label)?;
+        let CaSource::Data(data) = &parsed.clusters[index].ca else {
+            continue;
+        };
+        let pem = String::from_utf8_lossy(data);
+        if let Some(changed) = pem_with_trust(rotation, &pem, label, trust)? {
+            now = Some(parsed.set_ca_data(index, &changed)?);
+        }
+    }
+    Ok(now)
+}
+
+/// A kubeconfig with every embedded client certificate re-issued; None where none is.
+pub fn kubeconfig_reissued(rotation: &Rotation, text: &str, label: &str) -> Result<Option<String>> {
+    let mut now: Option<String> = None;
+    let count = Kubeconfig::parse(text, label)?.users.len();
+    for index in 0..count {
+        let parsed = Kubeconfig::parse(now.as_deref().unwrap_or(text), label)?;
+        let CertSource::Data(data) = &parsed.users[index].certificate else {
+            continue;
+        };
+        let pem = String::from_utf8_lossy(data);
+        let Some(changed) = rotation.reissued_pem(&pem, label)? else {
+            continue;
+        };
+        let mut edited = parsed.set_client_certificate_data(index, &changed)?;
+        let key = pki::certificates_in_pem(&pem, label)?
+            .iter()
+            .find_map(|c| rotation.reissued(c))
+            .and_then(|issued| issued.key.as_ref());
+        if let Some(key) = key {
+            let again = Kubeconfig::parse(&edited, label)?;
+            edited = again.set_client_key_data(index, &key.base64_reference)?;
+        }
+        now = Some(edited);
+    }
+    Ok(now)
+}
+
+/// Changes the text of a file on a node by a function that says None where nothing changes.
+pub fn edit_file(
+    draft: &mut Draft,
+    node: &NodeName,
+    path: &NodePath,
+    edit: impl FnOnce(&str, &str) -> Result<Option<String>>,
+) -> Result<bool> {
+    let Some((at, file)) = draft.now().nodes.get(node).and_then(|n| n.file(path)) else {
+        return Ok(false);
+    };
+    let Some(text) = edit(&file.text, &snapshot_file(node, at))? else {
+        return Ok(false);
+    };
+    draft.write(node, path, &text, 0o600, "0:0");
+    Ok(true)
+}
+
+/// Changes the trust of kubeconfigs on the nodes and recreates the static pods that read them.
+/// Gives the paths that changed, by node.
+pub fn change_kubeconfig_trust(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    readers: &[Reader],
+    trust: Trust,
+) -> Result<BTreeMap<NodeName, Vec<NodePath>>> {
+    change_kubeconfigs(draft, readers, |text, label| {
+        kubeconfig_with_trust(rotation, text, label, trust)
+    })
+}
+
+/// Changes kubeconfigs on the nodes and recreates the static pods that read them.
+pub fn change_kubeconfigs(
+    draft: &mut Draft,
+    readers: &[Reader],
+    edit: impl Fn(&str, &str) -> Result<Option<String>>,
+) -> Result<BTreeMap<NodeName, Vec<NodePath>>> {
+    let mut changed = BTreeMap::new();
+    let nodes: Vec<_> = draft.now().nodes.keys().cloned().collect();
+    for node in nodes {
+        let mut pods: BTreeMap<NodePath, Vec<NodePath>> = BTreeMap::new();
+        for kubeconfig in kubeconfigs(draft.now(), &node)? {
+            if readers.contains(&kubeconfig.reader)
+                && edit_file(draft, &node, &kubeconfig.path, &edit)?
+            {
+                for pod in &kubeconfig.pods {
+                    pods.entry(pod.clone())
+                        .or_default()
+                        .push(kubeconfig.path.clone());
+                }
+                changed
+                    .entry(node.clone())
+                    .or_insert_with(Vec::new)
+                    .push(kubeconfig.path);
+            }
+        }
+        for (pod, inputs) in pods {
+            recreate(draft, &node, &pod, &inputs)?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Changes every user's kubeconfig.
+pub fn change_users(
+    draft: &mut Draft,
+    edit: impl Fn(&str, &str) -> Result<Option<String>>,
+) -> Result<()> {
+    for (user, text) in draft.now().users.clone() {
+        if let Some(text) = edit(&text, &format!("snapshot/users/{user}.kubeconfig"))? {
+            draft.write_user(&user, &text);
+        }
+    }
+    Ok(())
+}
+
+/// The text that the controller manager publishes as `ca.crt` in every namespace: the bytes of its
+/// `--root-ca-file`, or the CA data of its kubeconfig where that is not set.
+///
+/// Source: cmd/kube-controller-manager/app/certificates.go of Kubernetes 1.34.4.
+pub fn published_ca(state: &State) -> Result<Option<String>> {
+    for component in layout::all(state, Program::ControllerManager)? {
+        if let Some(path) = component.host_file("root-ca-file")? {
+            if let Some(file) = state.file(&component.node, &path) {
+                return Ok(Some(file.text.to_string()));
+            }
+        } else if let Some(path) = component.host_file("kubeconfig")?
+            && let Some(file) = state.file(&component.node, &path)
+        {
+            let parsed = Kubeconfig::parse(&file.text, &snapshot_file(&component.node, &path))?;
+            if let Some(CaSource::Data(data)) = parsed.clusters.first().map(|c| &c.ca) {
+                return Ok(Some(String::from_utf8_lossy(data).into_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Sets the field at a JSON pointer, making the objects on the way.
+pub fn set_field(value: &mut Value, path: &[&str], new: Value) {
+    let mut at = value;
+    for part in path {
+        if !at.is_object() {
+            *at = Value::Object(serde_json::Map::new());
+        }
+        let Value::Object(map) = at else { return };
+        at = map.entry((*part).to_owned()).or_insert(Value::Null);
+    }
+    *at = new;
+}
+
+/// Removes the field at a path.
+pub fn remove_field(value: &mut Value, path: &[&str]) {
+    let Some((last, folders)) = path.split_last() else {
+        return;
+    };
+    let mut at = value;
+    for part in folders {
+        match at.get_mut(*part) {
+            Some(next) => at = next,
+            None => return,
+        }
+    }
+    if let Value::Object(map) = at {
+        map.remove(*last);
+    }
+}
+
+/// Reads the field at a path.
+pub fn field<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |at, part| at.get(*part))
+}
+
+/// A text field.
+pub fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
+    field(value, path).and_then(Value::as_str)
+}
+
+/// The node's internal address, from its Node object.
+pub fn address(state: &State, node: &NodeName) -> Option<String> {
+    let object = state.object(&ObjectId::new("nodes", "", node.as_str()))?;
+    field(object, &["status", "addresses"])?
+        .as_array()?
+        .iter()
+        .find(|a| text(a, &["type"]) == Some("InternalIP"))
+        .and_then(|a| text(a, &["address"]))
+        .map(str::to_owned)
+}

@@ -1,0 +1,74 @@
+//! 02: the controller manager publishes old and new CA to every namespace.
+
+use crate::diagnostic::Result;
+use crate::layout::Program;
+use crate::phases::tools::{
+    Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, point_at_bundles,
+    recreate, step,
+};
+use crate::phases::{Act, Outcome, Part, Phase};
+use crate::rotation::{Rotation, Trust};
+use crate::state::State;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 2,
+    name: "controller-manager-root-ca",
+    act: Act::Widen,
+    page_step: "2",
+    title: "kube-controller-manager publishes old and new CA to ServiceAccounts",
+    why: "`--root-ca-file` is what every pod comes to trust for the API. It is pointed at the bundle \
+          first, because it takes longest to reach everything. The signer stays on the old CA: \
+          signing with the new one before API servers trust it would lock out a kubelet that renews \
+          just then (the page does that; gap G1).",
+    way_back: "Safe until phase 14: restores the manifests; ServiceAccounts go back to the old CA.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut from_kubeconfig = Vec::new();
+    let step = step(
+        before,
+        "point --root-ca-file at the bundle",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            for node in before.nodes.keys() {
+                for component in components_now(draft, node, Program::ControllerManager)? {
+                    let unset = point_at_bundles(rotation, draft, &component, &["root-ca-file"])?;
+                    if unset.is_empty() {
+                        continue;
+                    }
+                    from_kubeconfig.push(node.to_string());
+                    for kubeconfig in kubeconfigs(draft.now(), node)? {
+                        let its = kubeconfig.reader == Reader::ControlPlane
+                            && kubeconfig.pods.contains(&component.path);
+                        if its
+                            && edit_file(draft, node, &kubeconfig.path, |text, label| {
+                                kubeconfig_with_trust(rotation, text, label, Trust::Widened)
+                            })?
+                        {
+                            recreate(draft, node, &component.path, &[kubeconfig.path])?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    if !from_kubeconfig.is_empty() {
+        outcome.notes.push(format!(
+            "--root-ca-file is not set on {}: the controller manager publishes the CA data of its own \
+             kubeconfig, so that is widened here already (gap G17).",
+            from_kubeconfig.join(", ")
+        ));
+    }
+    if step.is_none() {
+        outcome
+            .absent
+            .push("No controller manager publishes a CA that is rotated.".into());
+    }
+    outcome.steps.extend(step);
+    Ok(outcome)
+}

@@ -1,0 +1,51 @@
+//! 07: etcd members trust clients and peers of both CAs.
+
+use crate::diagnostic::Result;
+use crate::layout::{self, Program};
+use crate::phases::tools::{components_now, point_at_bundles, step, trust_flags};
+use crate::phases::{Act, Outcome, Part, Phase};
+use crate::rotation::Rotation;
+use crate::spec::CaName;
+use crate::state::State;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 7,
+    name: "etcd-trust",
+    act: Act::Widen,
+    page_step: "-",
+    title: "etcd members trust both CAs, one member after another",
+    why: "The page does not cover etcd (gap G4). A member reads its CA files only when it starts, so \
+          each restarts once, and the next only when it is healthy and has caught up: two at once \
+          would lose quorum.",
+    way_back: "Safe until phase 14: restores the manifests, one member after another.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    if !rotation.cas.contains_key(&CaName::Etcd) {
+        outcome.absent.push("The etcd CA is not rotated.".into());
+    } else if layout::all(before, Program::Etcd)?.is_empty() {
+        outcome
+            .absent
+            .push("No etcd member runs on these nodes.".into());
+    }
+    let step = step(
+        before,
+        "point the members' trust at bundles",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            for node in before.nodes.keys() {
+                for component in components_now(draft, node, Program::Etcd)? {
+                    let flags = trust_flags(Program::Etcd, &[]);
+                    point_at_bundles(rotation, draft, &component, &flags)?;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    outcome.steps.extend(step);
+    Ok(outcome)
+}

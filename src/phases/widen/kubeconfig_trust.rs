@@ -1,0 +1,92 @@
+//! 08: every kubeconfig but the kubelets' trusts API servers of both CAs.
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::Result;
+use crate::phases::tools::{
+    Reader, change_kubeconfig_trust, change_users, kubeconfig_with_trust, step,
+};
+use crate::phases::{Act, Action, Outcome, Part, Phase, workloads};
+use crate::rotation::{Rotation, Trust};
+use crate::state::State;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    number: 8,
+    name: "kubeconfig-trust",
+    act: Act::Widen,
+    page_step: "7",
+    title: "kubeconfigs of control plane, node agents and users trust both CAs",
+    why: "A client that knows only the old CA fails at the first write of phase 14, when API servers \
+          begin to serve the new certificate. So everybody gets the widened file now, copies of \
+          admin.conf on the nodes included (gaps G13, G15).",
+    way_back: "Safe until phase 14: restores the files; users may keep the widened ones.",
+    run,
+};
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut shared = BTreeSet::new();
+    let on_nodes = step(
+        before,
+        "widen the kubeconfigs on the nodes",
+        Part::Nodes { serial: true },
+        Vec::new(),
+        |draft| {
+            let readers = [Reader::ControlPlane, Reader::Agent, Reader::Person];
+            let changed = change_kubeconfig_trust(rotation, draft, &readers, Trust::Widened)?;
+            shared = changed.into_values().flatten().collect();
+            Ok(())
+        },
+    )?;
+    let mut last = on_nodes.as_ref().map_or(before, |s| &s.after).clone();
+    outcome.steps.extend(on_nodes);
+    let handed_out = step(
+        &last,
+        "hand out the users' kubeconfigs",
+        Part::Cluster,
+        hand_out(before),
+        |draft| {
+            change_users(draft, |text, label| {
+                kubeconfig_with_trust(rotation, text, label, Trust::Widened)
+            })
+        },
+    )?;
+    if let Some(step) = &handed_out {
+        last = step.after.clone();
+    }
+    outcome.steps.extend(handed_out);
+    // A DaemonSet that reads a kubeconfig of the host has it in memory until it starts again.
+    let readers = workloads::mounting_host_paths(before, &shared);
+    let rolled = step(
+        &last,
+        "roll workloads that read these files",
+        Part::Cluster,
+        readers.actions(),
+        |draft| {
+            readers.roll(rotation, &PHASE, draft);
+            Ok(())
+        },
+    )?;
+    outcome.steps.extend(rolled);
+    outcome.notes.extend(readers.notes);
+    if outcome.steps.is_empty() {
+        outcome
+            .absent
+            .push("No kubeconfig holds a CA that is rotated.".into());
+    }
+    Ok(outcome)
+}
+
+/// What to tell the operator about users' files.
+pub fn hand_out(state: &State) -> Vec<Action> {
+    let names: Vec<_> = state.users.keys().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    vec![Action::Note(format!(
+        "Hand out the kubeconfigs in users/ to: {}. Their private keys are not in them: each user keeps \
+         the key of the present file.",
+        names.join(", ")
+    ))]
+}

@@ -1,0 +1,330 @@
+//! Workloads: which pods use the API, which a rolling restart reaches, and how they are rolled.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::tools::{WORKLOAD_ANNOTATION, field, remove_field, set_field, text};
+use super::{Action, Phase};
+use crate::names::NodePath;
+use crate::rotation::Rotation;
+use crate::state::{Draft, ObjectId, Process, State};
+
+/// The kinds whose pods are rolled by changing their template.
+pub const ROLLED_KINDS: [&str; 3] = ["daemonsets", "deployments", "statefulsets"];
+const TEMPLATE: [&str; 2] = ["spec", "template"];
+const TEMPLATE_ANNOTATION: [&str; 5] = [
+    "spec",
+    "template",
+    "metadata",
+    "annotations",
+    WORKLOAD_ANNOTATION,
+];
+
+/// Workloads that are to start anew, and how.
+#[derive(Default)]
+pub struct Restarts {
+    /// Rolled by their own controller.
+    pub rolled: BTreeSet<ObjectId>,
+    /// Not reached by a roll: the reason.
+    pub gated: Vec<(ObjectId, String)>,
+    /// What the reader should know of the strategy.
+    pub notes: Vec<String>,
+}
+
+/// Whether pods of this spec get a ServiceAccount token and CA mounted, or mount them themselves.
+///
+/// The ServiceAccount's own `automountServiceAccountToken` counts where the pod says nothing
+/// (plugin/pkg/admission/serviceaccount).
+fn uses_api(state: &State, namespace: &str, spec: &Value) -> bool {
+    let automount = field(spec, &["automountServiceAccountToken"]).and_then(Value::as_bool);
+    let account = text(spec, &["serviceAccountName"])
+        .or_else(|| text(spec, &["serviceAccount"]))
+        .unwrap_or("default");
+    let of_account = state
+        .object(&ObjectId::new("serviceaccounts", namespace, account))
+        .and_then(|a| field(a, &["automountServiceAccountToken"]))
+        .and_then(Value::as_bool);
+    automount.or(of_account).unwrap_or(true) || mounts(spec, mounts_api_credentials)
+}
+
+/// Whether one of the pod's volumes satisfies a condition.
+fn mounts(spec: &Value, condition: impl Fn(&Value) -> bool) -> bool {
+    field(spec, &["volumes"])
+        .and_then(Value::as_array)
+        .is_some_and(|v| v.iter().any(condition))
+}
+
+fn mounts_api_credentials(volume: &Value) -> bool {
+    let sources = field(volume, &["projected", "sources"]).and_then(Value::as_array);
+    sources.is_some_and(|sources| {
+        sources.iter().any(|source| {
+            source.get("serviceAccountToken").is_some()
+                || text(source, &["configMap", "name"]) == Some("kube-root-ca.crt")
+        })
+    }) || text(volume, &["configMap", "name"]) == Some("kube-root-ca.crt")
+}
+
+/// Whether a pod mounts one of these Secrets.
+fn mounts_secret(spec: &Value, namespace: &str, secrets: &BTreeSet<ObjectId>) -> bool {
+    let named = |name: Option<&str>| {
+        name.is_some_and(|name| secrets.contains(&ObjectId::new("secrets", namespace, name)))
+    };
+    mounts(spec, |volume| {
+        named(text(volume, &["secret", "secretName"]))
+            || field(volume, &["projected", "sources"])
+                .and_then(Value::as_array)
+                .is_some_and(|s| s.iter().any(|s| named(text(s, &["secret", "name"]))))
+    })
+}
+
+/// Whether a pod mounts a folder or file of the host that holds one of these files.
+fn mounts_host_path(spec: &Value, paths: &BTreeSet<NodePath>) -> bool {
+    mounts(spec, |volume| {
+        text(volume, &["hostPath", "path"]).is_some_and(|mounted| {
+            let mounted = mounted.trim_end_matches('/');
+            paths.iter().any(|path| {
+                path.as_str() == mounted
+                    || path
+                        .as_str()
+                        .strip_prefix(mounted)
+                        .is_some_and(|rest| rest.starts_with('/') && !mounted.is_empty())
+            })
+        })
+    })
+}
+
+/// Every workload whose pods use the API in-cluster.
+pub fn using_api(state: &State) -> Restarts {
+    select(state, |namespace, spec, _| uses_api(state, namespace, spec))
+}
+
+/// Every workload that mounts one of these Secrets.
+pub fn mounting_secrets(state: &State, secrets: &BTreeSet<ObjectId>) -> Restarts {
+    select(state, |namespace, spec, _| {
+        mounts_secret(spec, namespace, secrets)
+    })
+}
+
+/// Every workload that mounts one of these files of the host.
+pub fn mounting_host_paths(state: &State, paths: &BTreeSet<NodePath>) -> Restarts {
+    select(state, |_, spec, _| mounts_host_path(spec, paths))
+}
+
+/// Every workload behind one of these Services (namespace and name).
+pub fn behind_services(state: &State, services: &BTreeSet<(String, String)>) -> Restarts {
+    let selectors: Vec<(&str, &serde_json::Map<String, Value>)> = services
+        .iter()
+        .filter_map(|(namespace, name)| {
+            let service = state.object(&ObjectId::new("services", namespace, name))?;
+            let selector = field(service, &["spec", "selector"])?.as_object()?;
+            (!selector.is_empty()).then_some((namespace.as_str(), selector))
+        })
+        .collect();
+    select(state, |namespace, _, labels| {
+        selectors.iter().any(|(of, selector)| {
+            *of == namespace
+                && selector
+                    .iter()
+                    .all(|(k, v)| labels.and_then(|l| l.get(k)) == Some(v))
+        })
+    })
+}
+
+/// Selects workloads and ownerless pods by namespace, pod spec and pod labels.
+fn select(state: &State, wanted: impl Fn(&str, &Value, Option<&Value>) -> bool) -> Restarts {
+    let mut out = Restarts::default();
+    for kind in ROLLED_KINDS {
+        for (id, object) in state.objects_of(kind) {
+            let Some(template) = field(object, &TEMPLATE) else {
+                continue;
+            };
+            let Some(spec) = field(template, &["spec"]) else {
+                continue;
+            };
+            let labels = field(template, &["metadata", "labels"]);
+            if wanted(&id.namespace, spec, labels) && replicas(object) != Some(0) {
+                sort_workload(state, &mut out, id, object);
+            }
+        }
+    }
+    for (id, pod) in state.objects_of("pods") {
+        let Some(spec) = field(pod, &["spec"]) else {
+            continue;
+        };
+        if !wanted(&id.namespace, spec, field(pod, &["metadata", "labels"])) || has_ended(pod) {
+            continue;
+        }
+        if let Some(why) = unreached_pod(state, pod) {
+            out.gated.push((id.clone(), why));
+        }
+    }
+    out
+}
+
+fn replicas(workload: &Value) -> Option<u64> {
+    field(workload, &["spec", "replicas"]).and_then(Value::as_u64)
+}
+
+fn has_ended(pod: &Value) -> bool {
+    matches!(
+        text(pod, &["status", "phase"]),
+        Some("Succeeded" | "Failed")
+    )
+}
+
+/// A rolling update reaches a workload, or it does not and the pods are gated on their start times
+/// (gap G19).
+fn sort_workload(state: &State, out: &mut Restarts, id: &ObjectId, object: &Value) {
+    let strategy = text(object, &["spec", "updateStrategy", "type"]);
+    let partition = field(
+        object,
+        &["spec", "updateStrategy", "rollingUpdate", "partition"],
+    )
+    .and_then(Value::as_u64)
+    .unwrap_or(0);
+    if strategy == Some("OnDelete") {
+        out.gated.push((
+            id.clone(),
+            "its update strategy is OnDelete: delete its pods one by one".into(),
+        ));
+    } else if field(object, &["spec", "paused"]).and_then(Value::as_bool) == Some(true) {
+        out.gated.push((
+            id.clone(),
+            "it is paused: resume it, or delete its pods one by one".into(),
+        ));
+    } else if partition > 0 {
+        out.gated.push((
+            id.clone(),
+            format!("its rolling update stops at partition {partition}: delete the pods below it one by one"),
+        ));
+    } else {
+        out.rolled.insert(id.clone());
+        out.notes.extend(budget_note(state, id, object));
+    }
+}
+
+/// A PodDisruptionBudget that the workload's own strategy may breach: a rolling update does not ask
+/// it (gap G19).
+fn budget_note(state: &State, id: &ObjectId, object: &Value) -> Option<String> {
+    let labels = field(object, &["spec", "template", "metadata", "labels"])?;
+    let budget = state
+        .objects_of("poddisruptionbudgets")
+        .find(|(of, budget)| {
+            of.namespace == id.namespace
+                && field(budget, &["spec", "selector", "matchLabels"])
+                    .and_then(Value::as_object)
+                    .is_some_and(|s| s.iter().all(|(k, v)| labels.get(k) == Some(v)))
+        })?;
+    Some(format!(
+        "{id} is covered by PodDisruptionBudget {}, but a rolling update does not ask it: the \
+         workload's own strategy decides how many pods are away at once.",
+        budget.0.name
+    ))
+}
+
+/// Why no roll reaches a pod: it has no owner, or one that does not roll.
+fn unreached_pod(state: &State, pod: &Value) -> Option<String> {
+    let owners = field(pod, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    let Some(owner) = owners.and_then(|owners| owners.first()) else {
+        return Some("it has no owner: delete it and create it again".into());
+    };
+    let (kind, name) = (text(owner, &["kind"])?, text(owner, &["name"])?);
+    match kind {
+        // Mirror pods: the kubelet restarts them with their manifest.
+        "Node" | "DaemonSet" | "StatefulSet" => None,
+        "ReplicaSet" => {
+            let namespace = text(pod, &["metadata", "namespace"])?;
+            let deployed = state.objects_of("deployments").any(|(id, _)| {
+                &*id.namespace == namespace && name.starts_with(&format!("{}-", id.name))
+            });
+            (!deployed).then(|| format!("its ReplicaSet {name} has no Deployment: delete the pod"))
+        }
+        "Job" => Some(format!(
+            "its Job {name} runs to its end: wait for it, or run it again"
+        )),
+        other => Some(format!(
+            "its owner is {other} {name}, which carota does not know: restart it by that"
+        )),
+    }
+}
+
+impl Restarts {
+    /// Takes in the workloads of another selection.
+    pub fn extend(&mut self, other: Restarts) {
+        self.rolled.extend(other.rolled);
+        for gated in other.gated {
+            if !self.gated.contains(&gated) {
+                self.gated.push(gated);
+            }
+        }
+        for note in other.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// Rolls the workloads in a draft: a new template annotation, and their processes start anew.
+    pub fn roll(&self, rotation: &Rotation, phase: &Phase, draft: &mut Draft) {
+        let value = format!("{}-phase-{:02}", rotation.spec.id, phase.number);
+        for id in &self.rolled {
+            draft.change_object(id, |object| {
+                set_field(object, &TEMPLATE_ANNOTATION, json!(value));
+            });
+            draft.restart(Process::Workload(id.clone()));
+        }
+        self.restart_gated(draft);
+    }
+
+    /// What is gated has started anew when the gate lets pass.
+    pub fn restart_gated(&self, draft: &mut Draft) {
+        for (id, _) in &self.gated {
+            draft.restart(Process::Workload(id.clone()));
+        }
+    }
+
+    /// The rollouts and gates that confirm it.
+    pub fn actions(&self) -> Vec<Action> {
+        let rollouts = self.rolled.iter().cloned().map(Action::Rollout);
+        let gates = self.gated.iter().map(|(object, why)| Action::GatePods {
+            object: object.clone(),
+            why: why.clone(),
+        });
+        rollouts.chain(gates).collect()
+    }
+}
+
+/// The workloads that carry carota's annotation.
+pub fn annotated(state: &State) -> BTreeSet<ObjectId> {
+    let mut out = BTreeSet::new();
+    for kind in ROLLED_KINDS {
+        for (id, object) in state.objects_of(kind) {
+            if field(object, &TEMPLATE_ANNOTATION).is_some() {
+                out.insert(id.clone());
+            }
+        }
+    }
+    out
+}
+
+/// Takes the annotation off a workload, which rolls it once more. An `annotations` that carota
+/// brought goes with it.
+pub fn unannotate(rotation: &Rotation, draft: &mut Draft, id: &ObjectId) {
+    let had = rotation
+        .start
+        .object(id)
+        .and_then(|o| field(o, &TEMPLATE_ANNOTATION[..4]))
+        .is_some();
+    draft.change_object(id, |object| {
+        remove_field(
+            object,
+            if had {
+                &TEMPLATE_ANNOTATION
+            } else {
+                &TEMPLATE_ANNOTATION[..4]
+            },
+        );
+    });
+    draft.restart(Process::Workload(id.clone()));
+}

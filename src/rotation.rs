@@ -1,0 +1,760 @@
+//! What is rotated: for each CA the old and the new certificate and where it is at home, the leaves
+//! that the new CAs have issued, and the algebra on trust that every phase uses (widen, narrow).
+//!
+//! Made once from the first State, before any phase runs, so that phases are pure. Checks here what
+//! must hold of the cluster as it is: usable CAs, no bundle where one CA is expected, keys apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::kubeconfig::{CertSource, Kubeconfig};
+use crate::edit::pem;
+use crate::layout::{self, Program, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::pki::{self, Certificate, Issued, Issuer, LeafRequest, PrivateText};
+use crate::spec::{CaName, LeafKeys, NewCa, Role, Spec};
+use crate::state::{Node, ObjectId, State};
+
+/// Where a CA's certificate and key lie together on a control-plane node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The node.
+    pub node: NodeName,
+    /// `ca.crt`.
+    pub certificate: NodePath,
+    /// `ca.key`.
+    pub key: NodePath,
+}
+
+/// One CA, old and new.
+#[derive(Clone, Debug)]
+pub struct CaPair {
+    /// Which CA.
+    pub name: CaName,
+    /// The one that goes.
+    pub old: Certificate,
+    /// The one that comes.
+    pub new: Certificate,
+    /// Above the new one, up to its root; empty for a root.
+    pub chain: Vec<Certificate>,
+    /// Where it is at home.
+    pub homes: Vec<Home>,
+    /// The kept reference of its new key.
+    pub key_reference: String,
+}
+
+impl CaPair {
+    /// What a verifier trusts for the new CA: itself, then what is above it.
+    fn new_trust(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.new).chain(&self.chain)
+    }
+}
+
+/// How trust in the rotated CAs changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Old and new: what is there stays in its order, each new CA is added at the end.
+    Widened,
+    /// New and old, the new first: for files whose first certificate is taken for the signer's.
+    NewFirst,
+    /// The new only: the old is replaced where it stands.
+    Narrowed,
+}
+
+impl Trust {
+    /// The certificates after the change.
+    #[must_use]
+    pub fn of(self, rotation: &Rotation, trust: &[Certificate]) -> Vec<Certificate> {
+        match self {
+            Trust::Widened => rotation.widened(trust),
+            Trust::NewFirst => rotation.widened_new_first(trust),
+            Trust::Narrowed => rotation.narrowed(trust),
+        }
+    }
+}
+
+/// A leaf found in the snapshot.
+struct FoundLeaf {
+    ca: CaName,
+    certificate: Certificate,
+    place: Place,
+}
+
+/// The rotation: everything that phases need beyond the State before them.
+pub struct Rotation<'a> {
+    /// cluster.toml.
+    pub spec: &'a Spec,
+    /// The snapshot's state.
+    pub start: State,
+    /// The rotated CAs.
+    pub cas: BTreeMap<CaName, CaPair>,
+    /// What was issued, by the fingerprint of the certificate that it replaces.
+    pub leaves: BTreeMap<String, Issued>,
+    /// New private values by their kept reference; without a value where the keyring is not here.
+    pub new_keys: BTreeMap<String, Option<PrivateText>>,
+}
+
+impl<'a> Rotation<'a> {
+    /// Finds the CAs and leaves in the snapshot, checks them, and has the new ones issued.
+    ///
+    /// `imported` are the CAs that cluster.toml takes from files.
+    pub fn prepare(
+        spec: &'a Spec,
+        start: State,
+        issuer: &mut Issuer,
+        imported: &mut BTreeMap<CaName, pki::CaSource>,
+    ) -> Result<Rotation<'a>> {
+        let mut cas = BTreeMap::new();
+        for (&name, how) in &spec.cas {
+            let (old, place) = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
+            check_old_ca(spec, name, &old, &place)?;
+            let source = match how {
+                NewCa::Mint {
+                    subject,
+                    key,
+                    validity,
+                } => pki::CaSource::Mint(pki::CaRequest {
+                    subject: subject.clone(),
+                    key: *key,
+                    not_before: spec.not_before,
+                    not_after: spec.not_before + validity,
+                    serial: ca_serial(spec, name, &old),
+                }),
+                NewCa::Import { certificate, .. } => imported.remove(&name).ok_or_else(|| {
+                    Diagnostic::new(
+                        Code::ImportInvalid,
+                        format!("the imported {name} CA was not read from {certificate}"),
+                        "see that the file is there",
+                    )
+                    .at(spec.start())
+                })?,
+            };
+            let new = issuer.ca(name.as_str(), source)?;
+            check_new_ca(spec, name, &old, &new)?;
+            let pair = CaPair {
+                name,
+                homes: homes(&start, name, &old)?,
+                chain: issuer.chain(name.as_str()).to_vec(),
+                key_reference: issuer.ca_key_reference(name.as_str()),
+                old,
+                new,
+            };
+            cas.insert(name, pair);
+        }
+        check_service_account_keys(&start, &cas)?;
+        let found = find_leaves(&start, &cas)?;
+        for leaf in &found {
+            check_leaf(spec, leaf)?;
+        }
+        let wanted = wanted(spec, &found);
+        let leaves = issuer.leaves(&wanted)?;
+        let mut new_keys: BTreeMap<String, Option<PrivateText>> = BTreeMap::new();
+        for pair in cas.values() {
+            new_keys.insert(
+                pair.key_reference.clone(),
+                issuer.ca_key(pair.name.as_str()),
+            );
+        }
+        for key in leaves.values().filter_map(|issued| issued.key.as_ref()) {
+            let base64 = key
+                .pem
+                .as_ref()
+                .map(|p| PrivateText::new(BASE64.encode(p.expose().as_bytes())));
+            new_keys.insert(key.pem_reference.clone(), key.pem.clone());
+            new_keys.insert(key.base64_reference.clone(), base64);
+        }
+        Ok(Rotation {
+            spec,
+            start,
+            cas,
+            leaves,
+            new_keys,
+        })
+    }
+
+    /// The CA whose old certificate this is.
+    #[must_use]
+    pub fn old_ca(&self, certificate: &Certificate) -> Option<&CaPair> {
+        self.cas.values().find(|pair| pair.old == *certificate)
+    }
+
+    /// Whether trust in these certificates is affected at all.
+    #[must_use]
+    pub fn affects(&self, certificates: &[Certificate]) -> bool {
+        certificates.iter().any(|c| self.old_ca(c).is_some())
+    }
+
+    /// Trust in old and new: what is there stays in its order, each new CA is added at the end.
+    #[must_use]
+    pub fn widened(&self, trust: &[Certificate]) -> Vec<Certificate> {
+        let mut out = trust.to_vec();
+        for pair in self.cas.values().filter(|pair| trust.contains(&pair.old)) {
+            push_new(&mut out, pair.new_trust());
+        }
+        out
+    }
+
+    /// Trust in new and old, the new first: for files whose first certificate is the signer's.
+    #[must_use]
+    pub fn widened_new_first(&self, trust: &[Certificate]) -> Vec<Certificate> {
+        let mut out = Vec::new();
+        for pair in self.cas.values().filter(|pair| trust.contains(&pair.old)) {
+            push_new(&mut out, pair.new_trust());
+        }
+        push_new(&mut out, trust.iter());
+        out
+    }
+
+    /// Trust in the new CA only: the old one is replaced where it stands.
+    #[must_use]
+    pub fn narrowed(&self, trust: &[Certificate]) -> Vec<Certificate> {
+        let mut out = Vec::new();
+        for certificate in trust {
+            match self.old_ca(certificate) {
+                Some(pair) => push_new(&mut out, pair.new_trust()),
+                None => push_new(&mut out, std::iter::once(certificate)),
+            }
+        }
+        out
+    }
+
+    /// The certificate that replaces this leaf.
+    #[must_use]
+    pub fn reissued(&self, leaf: &Certificate) -> Option<&Issued> {
+        self.leaves.get(leaf.fingerprint())
+    }
+
+    /// A PEM text in which every replaced leaf stands re-issued, and with it the key's reference
+    /// where the key is new. None where nothing is replaced.
+    ///
+    /// Intermediates of the old CA that follow the leaf give way to those of the new one.
+    pub fn reissued_pem(&self, text: &str, file: &str) -> Result<Option<String>> {
+        let mut out = String::with_capacity(text.len());
+        let mut from = 0;
+        let mut new_key = None;
+        for block in pem::blocks(text, file)? {
+            let Ok(certificate) = Certificate::from_der(&block.der) else {
+                continue;
+            };
+            let replacement = match self.reissued(&certificate) {
+                Some(issued) => {
+                    new_key = issued.key.as_ref().or(new_key);
+                    issued.certificate.to_pem()
+                }
+                None if from > 0 && self.old_ca(&certificate).is_some() => {
+                    let pair = self.old_ca(&certificate).map(|pair| pair.new.to_pem());
+                    pair.unwrap_or_default()
+                }
+                None => continue,
+            };
+            out.push_str(&text[from..block.range.start]);
+            out.push_str(replacement.trim_end_matches('\n'));
+            from = block.range.end;
+            if text[..from].ends_with('\n') {
+                out.push('\n');
+            }
+        }
+        if from == 0 {
+            return Ok(None);
+        }
+        out.push_str(&text[from..]);
+        if let Some(key) = new_key {
+            out = replace_reference(&out, &key.pem_reference);
+        }
+        Ok(Some(out))
+    }
+
+    /// Whether a file's text holds a private value that is new.
+    #[must_use]
+    pub fn holds_new_key(&self, text: &str) -> bool {
+        references(text).any(|r| self.new_keys.contains_key(r))
+    }
+}
+
+/// The kept references in a text, in order.
+pub fn references(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("carota-kept:").map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '}' | ']'))
+            .unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+/// Replaces the one key reference of a PEM file.
+fn replace_reference(text: &str, new: &str) -> String {
+    match references(text).find(|r| r.starts_with("carota-kept:sha256:")) {
+        Some(old) => text.replacen(old, new, 1),
+        None => text.to_owned(),
+    }
+}
+
+fn push_new<'c>(out: &mut Vec<Certificate>, more: impl Iterator<Item = &'c Certificate>) {
+    for certificate in more {
+        if !out.contains(certificate) {
+            out.push(certificate.clone());
+        }
+    }
+}
+
+/// The PEM text of a list of certificates.
+#[must_use]
+pub fn to_pem(certificates: &[Certificate]) -> String {
+    certificates.iter().map(Certificate::to_pem).collect()
+}
+
+/// The flags by which a program names files of trust for a CA, most telling first.
+const CA_FLAGS: [(CaName, Program, &str); 8] = [
+    (
+        CaName::Cluster,
+        Program::ControllerManager,
+        "cluster-signing-cert-file",
+    ),
+    (
+        CaName::Cluster,
+        Program::ControllerManager,
+        "cluster-signing-kube-apiserver-client-cert-file",
+    ),
+    (CaName::Cluster, Program::Apiserver, "client-ca-file"),
+    (
+        CaName::FrontProxy,
+        Program::Apiserver,
+        "requestheader-client-ca-file",
+    ),
+    (
+        CaName::FrontProxy,
+        Program::ControllerManager,
+        "requestheader-client-ca-file",
+    ),
+    (CaName::Etcd, Program::Apiserver, "etcd-cafile"),
+    (CaName::Etcd, Program::Etcd, "trusted-ca-file"),
+    (CaName::Etcd, Program::Etcd, "peer-trusted-ca-file"),
+];
+
+/// The certificate of a CA as the flags show it, the same everywhere, and a place of it.
+pub fn find_ca(state: &State, name: CaName) -> Result<Option<(Certificate, Place)>> {
+    let mut found: Option<(Certificate, Place)> = None;
+    for (_, program, flag) in CA_FLAGS.iter().filter(|(ca, _, _)| *ca == name) {
+        for component in layout::all(state, *program)? {
+            let Some(path) = component.host_file(flag)? else {
+                continue;
+            };
+            let Some(file) = state.file(&component.node, &path) else {
+                return Err(Diagnostic::new(
+                    Code::FileUnreadable,
+                    format!(
+                        "--{flag} names {path}, which the snapshot of {} lacks",
+                        component.node
+                    ),
+                    "take the snapshot of this node again",
+                )
+                .at(component.flag_place(flag)));
+            };
+            let label = snapshot_file(&component.node, &path);
+            let certificates = pki::certificates_in_pem(&file.text, &label)?;
+            let [one] = &certificates[..] else {
+                return Err(not_one(&certificates, flag, &label));
+            };
+            match &found {
+                Some((known, place)) if known != one => {
+                    return Err(Diagnostic::new(
+                        Code::HalfRotated,
+                        format!(
+                            "the {name} CA differs between control planes: {} and {place}",
+                            Place::start_of(&label)
+                        ),
+                        "finish or undo the earlier rotation, then take the snapshot again",
+                    )
+                    .at(Place::start_of(&label)));
+                }
+                Some(_) => {}
+                None => found = Some((one.clone(), Place::start_of(&label))),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The error for a file that should hold exactly one CA.
+fn not_one(certificates: &[Certificate], flag: &str, label: &str) -> Diagnostic {
+    let place = Place::start_of(label);
+    if certificates.is_empty() {
+        return Diagnostic::new(
+            Code::PemMalformed,
+            format!("the file of --{flag} holds no certificate"),
+            "take the snapshot again; if the file is really empty, the cluster is broken",
+        )
+        .at(place);
+    }
+    let signer = flag.starts_with("cluster-signing");
+    let code = if signer {
+        Code::SignerBundle
+    } else {
+        Code::HalfRotated
+    };
+    Diagnostic::new(
+        code,
+        format!("the file of --{flag} holds {} certificates, where one CA is expected", certificates.len()),
+        if signer {
+            "give the signer a file with one certificate: kube-controller-manager exits when elected with a bundle"
+        } else {
+            "an earlier rotation was not finished: finish or undo it, then take the snapshot again"
+        },
+    )
+    .at(place)
+}
+
+fn ca_not_found(spec: &Spec, name: CaName) -> Diagnostic {
+    Diagnostic::new(
+        Code::CaNotFound,
+        format!("no flag in the snapshot names the {name} CA"),
+        format!(
+            "remove \"{name}\" from rotation.cas, or complete the snapshot of the control planes"
+        ),
+    )
+    .at(spec.start())
+}
+
+fn check_old_ca(spec: &Spec, name: CaName, old: &Certificate, place: &Place) -> Result<()> {
+    if !old.may_sign() {
+        return Err(Diagnostic::new(
+            Code::NotACa,
+            format!(
+                "the {name} CA `{}` is not usable as a CA (X.509 version {}, CA:{}, may sign: {})",
+                old.subject(),
+                old.version(),
+                old.is_ca(),
+                old.may_sign()
+            ),
+            "carota cannot prove connections under it; rotate by hand to a version 3 CA first",
+        )
+        .at(place.clone()));
+    }
+    if old.not_before() > spec.not_before || old.not_after() < spec.window_end {
+        return Err(Diagnostic::new(
+            Code::CaExpired,
+            format!(
+                "the old {name} CA `{}` is not valid from rotation.not_before to the end of the window",
+                old.subject()
+            ),
+            "move rotation.not_before into its validity, or shorten rotation.window",
+        )
+        .at(place.clone()));
+    }
+    Ok(())
+}
+
+fn check_new_ca(spec: &Spec, name: CaName, old: &Certificate, new: &Certificate) -> Result<()> {
+    let error = |code, reason: String, remedy: &str| {
+        Err(Diagnostic::new(code, reason, remedy).at(spec.start()))
+    };
+    if !new.may_sign() {
+        return error(
+            Code::NotACa,
+            format!(
+                "the new {name} CA `{}` may not sign certificates",
+                new.subject()
+            ),
+            "use a certificate with CA:TRUE and keyCertSign",
+        );
+    }
+    if new.not_before() > spec.not_before || new.not_after() < spec.window_end {
+        return error(
+            Code::CaExpired,
+            format!(
+                "the new {name} CA `{}` is not valid during the whole window",
+                new.subject()
+            ),
+            "use a CA that is valid from rotation.not_before to well beyond the window",
+        );
+    }
+    if new.spki_der() == old.spki_der() {
+        return error(
+            Code::ImportInvalid,
+            format!("the new {name} CA has the key of the old one"),
+            "a rotation replaces the key: make the new CA with a key of its own",
+        );
+    }
+    if new.subject_der() == old.subject_der() {
+        return error(
+            Code::ImportInvalid,
+            format!(
+                "the new {name} CA has the subject of the old one, `{}`",
+                old.subject()
+            ),
+            "give the new CA a common name of its own: OpenSSL clients pick an issuer by name",
+        );
+    }
+    Ok(())
+}
+
+/// A serial number that depends on the inputs only: 16 bytes, positive.
+fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
+    let text = format!(
+        "{}\n{}\n{name}\n{}",
+        spec.cluster,
+        spec.id,
+        old.fingerprint()
+    );
+    let mut serial = [0; 16];
+    serial.copy_from_slice(&Sha256::digest(text)[..16]);
+    serial[0] = (serial[0] & 0x7f) | 0x40;
+    serial
+}
+
+/// Where a CA's certificate lies beside its key on the control planes.
+fn homes(state: &State, name: CaName, old: &Certificate) -> Result<Vec<Home>> {
+    let mut out = Vec::new();
+    for node in state.nodes_with(Role::ControlPlane) {
+        let files = &state.nodes[node];
+        for (certificate, file) in files.regular_files() {
+            let key = certificate.with_extension("key");
+            if key == *certificate || !files.files.contains_key(&key) {
+                continue;
+            }
+            let label = snapshot_file(node, certificate);
+            if !file.text.contains("BEGIN CERTIFICATE") {
+                continue;
+            }
+            if pki::certificates_in_pem(&file.text, &label)?.first() == Some(old) {
+                out.push(Home {
+                    node: node.clone(),
+                    certificate: certificate.clone(),
+                    key,
+                });
+            }
+        }
+    }
+    if out.is_empty() {
+        return Err(Diagnostic::new(
+            Code::Unsupported,
+            format!("no control plane has the key of the {name} CA beside its certificate"),
+            "carota rotates CAs whose key lies on the control planes; an external CA is not supported yet",
+        ));
+    }
+    Ok(out)
+}
+
+/// Refuses a cluster whose ServiceAccount key is one of the CAs' keys.
+fn check_service_account_keys(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<()> {
+    for component in layout::all(state, Program::Apiserver)? {
+        let Some(path) = component.host_file("service-account-key-file")? else {
+            continue;
+        };
+        let Some(file) = state.file(&component.node, &path) else {
+            continue;
+        };
+        let label = snapshot_file(&component.node, &path);
+        for block in pem::blocks(&file.text, &label)? {
+            if let Some(pair) = cas.values().find(|pair| {
+                pair.old.spki_der() == block.der
+                    || Certificate::from_der(&block.der).is_ok_and(|c| c == pair.old)
+            }) {
+                return Err(shared_key(pair.name, &label));
+            }
+        }
+    }
+    for component in layout::all(state, Program::ControllerManager)? {
+        let Some(path) = component.host_file("service-account-private-key-file")? else {
+            continue;
+        };
+        let Some(file) = state.file(&component.node, &path) else {
+            continue;
+        };
+        let reference = references(&file.text).next();
+        for pair in cas.values() {
+            for home in pair.homes.iter().filter(|home| home.node == component.node) {
+                let key = state.file(&home.node, &home.key);
+                if reference.is_some() && key.and_then(|k| references(&k.text).next()) == reference
+                {
+                    return Err(shared_key(
+                        pair.name,
+                        &snapshot_file(&component.node, &path),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shared_key(name: CaName, label: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::SharedServiceAccountKey,
+        format!("ServiceAccount tokens are signed with the key of the {name} CA"),
+        "give ServiceAccounts a key of their own first, or every token dies with the CA",
+    )
+    .at(Place::start_of(label))
+}
+
+/// Every leaf certificate of a rotated CA that something uses: in files, kubeconfigs and Secrets.
+fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<FoundLeaf>> {
+    let mut out = Vec::new();
+    let mut take = |certificate: Certificate, place: Place| {
+        let ca = cas.values().find(|pair| {
+            certificate.issuer_der() == pair.old.subject_der()
+                && certificate != pair.old
+                && !certificate.is_ca()
+                && certificate.signed_by(&pair.old)
+        });
+        if let Some(pair) = ca {
+            out.push(FoundLeaf {
+                ca: pair.name,
+                certificate,
+                place,
+            });
+        }
+    };
+    for (node, files) in &state.nodes {
+        for (path, file) in files.regular_files() {
+            if is_unused_kubelet_pem(files, path) {
+                continue;
+            }
+            let label = snapshot_file(node, path);
+            if file.text.contains("BEGIN CERTIFICATE") {
+                for certificate in pki::certificates_in_pem(&file.text, &label)? {
+                    take(certificate, Place::start_of(&label));
+                }
+            }
+            if looks_like_kubeconfig(&file.text) {
+                for certificate in client_certificates(&file.text, &label)? {
+                    take(certificate, Place::start_of(&label));
+                }
+            }
+        }
+    }
+    for (user, text) in &state.users {
+        let label = format!("snapshot/users/{user}.kubeconfig");
+        for certificate in client_certificates(text, &label)? {
+            take(certificate, Place::start_of(&label));
+        }
+    }
+    for (id, _, certificates) in secret_certificates(state)? {
+        for certificate in certificates {
+            take(
+                certificate,
+                Place::start_of(&format!("snapshot/cluster/{}.yaml", id.kind)),
+            );
+        }
+    }
+    Ok(out)
+}
+
+/// A dated pem that the kubelet has left behind: no link leads to it any more.
+#[must_use]
+pub fn is_unused_kubelet_pem(files: &Node, path: &NodePath) -> bool {
+    let name = path.file_name();
+    let dated = ["kubelet-client-", "kubelet-server-"].iter().any(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    });
+    dated
+        && !files.files.keys().any(|other| {
+            other != path
+                && other.folder() == path.folder()
+                && files.resolve(other).as_ref() == Some(path)
+        })
+}
+
+/// Whether a text is worth parsing as a kubeconfig: it names a cluster's server or a client key.
+#[must_use]
+pub fn looks_like_kubeconfig(text: &str) -> bool {
+    text.contains("clusters") && text.contains("contexts") && text.contains("users")
+}
+
+/// The client certificates embedded in a kubeconfig.
+pub fn client_certificates(text: &str, label: &str) -> Result<Vec<Certificate>> {
+    let mut out = Vec::new();
+    for user in Kubeconfig::parse(text, label)?.users {
+        if let CertSource::Data(data) = &user.certificate {
+            out.extend(pki::certificates_in_pem(
+                &String::from_utf8_lossy(data),
+                label,
+            )?);
+        }
+    }
+    Ok(out)
+}
+
+/// The certificates in Secrets: object, key below `data`, certificates.
+pub fn secret_certificates(state: &State) -> Result<Vec<(ObjectId, String, Vec<Certificate>)>> {
+    let mut out = Vec::new();
+    for (id, secret) in state.objects_of("secrets") {
+        let Some(data) = secret.get("data").and_then(|d| d.as_object()) else {
+            continue;
+        };
+        for (key, value) in data {
+            let Some(text) = value.as_str().and_then(decode_pem) else {
+                continue;
+            };
+            let label = format!("snapshot/cluster/{}.yaml", id.kind);
+            out.push((
+                id.clone(),
+                key.clone(),
+                pki::certificates_in_pem(&text, &label)?,
+            ));
+        }
+    }
+    Ok(out)
+}
+
+/// Base64 of PEM certificates, decoded; None for anything else.
+#[must_use]
+pub fn decode_pem(value: &str) -> Option<String> {
+    let compact: String = value.split_whitespace().collect();
+    let text = String::from_utf8(BASE64.decode(compact).ok()?).ok()?;
+    text.contains("BEGIN CERTIFICATE").then_some(text)
+}
+
+fn check_leaf(spec: &Spec, leaf: &FoundLeaf) -> Result<()> {
+    let certificate = &leaf.certificate;
+    if certificate.not_before() > spec.not_before {
+        return Err(Diagnostic::new(
+            Code::LeafInvalid,
+            format!(
+                "the certificate of `{}` is not valid yet at rotation.not_before",
+                certificate.subject()
+            ),
+            "set rotation.not_before to a moment after the snapshot was taken",
+        )
+        .at(leaf.place.clone()));
+    }
+    if certificate.not_after() < spec.window_end {
+        return Err(Diagnostic::new(
+            Code::LeafInvalid,
+            format!(
+                "the certificate of `{}` expires before the window ends",
+                certificate.subject()
+            ),
+            "renew it first and take the snapshot again, or shorten rotation.window",
+        )
+        .at(leaf.place.clone()));
+    }
+    Ok(())
+}
+
+fn wanted(spec: &Spec, found: &[FoundLeaf]) -> Vec<LeafRequest> {
+    let external: BTreeSet<&str> = spec
+        .external_leaves
+        .iter()
+        .map(|leaf| leaf.fingerprint.as_str())
+        .collect();
+    let mut seen = BTreeSet::new();
+    found
+        .iter()
+        .filter(|leaf| !external.contains(leaf.certificate.fingerprint()))
+        .filter(|leaf| seen.insert(leaf.certificate.fingerprint().to_owned()))
+        .map(|leaf| LeafRequest {
+            ca: leaf.ca.as_str().to_owned(),
+            old: leaf.certificate.clone(),
+            not_before: spec.not_before,
+            not_after: spec.not_before + spec.leaf_validity,
+            new_key: spec.leaf_keys == LeafKeys::New,
+        })
+        .collect()
+}
