@@ -4,6 +4,19 @@
 //! The one idea: a rotation is a sequence of states. Arrows between the modules run one way:
 //! `cli → render → trust → phases → edit/pki → state → snapshot/spec`.
 
+pub mod cli;
+pub mod collect;
+pub mod compile;
+pub mod coverage;
 pub mod diagnostic;
 pub mod edit;
+pub mod init;
+pub mod layout;
+pub mod names;
+pub mod phases;
 pub mod pki;
+pub mod render;
+pub mod rotation;
+pub mod snapshot;
+pub mod spec;
+pub mod state;

@@ -1,3 +1,7 @@
 //! The `carota` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    carota::cli::main()
+}

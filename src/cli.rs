@@ -1,0 +1,173 @@
+//! The command line, and nothing else: reads arguments, calls the library, prints. The only module
+//! that prints; results go to standard output, everything else to standard error.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::compile::{compile, folder_of};
+use crate::diagnostic::{Code, Diagnostic, printable};
+use crate::render::write;
+use crate::{collect, init};
+
+/// Exit code for bad input.
+const BAD_INPUT: u8 = 2;
+
+/// Compile the rotation of a Kubernetes cluster's certificate authorities into a directory of patched
+/// files and scripts that people review.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the POSIX sh collector: run it on each node and once where kubectl works.
+    #[command(
+        after_help = "Example:\n  carota collect > collect.sh\n  sh collect.sh node      # on each node, as root\n  sh collect.sh cluster   # once, where kubectl works"
+    )]
+    Collect,
+    /// Write a commented cluster.toml from a snapshot.
+    #[command(after_help = "Example:\n  carota init snapshot --out cluster.toml")]
+    Init {
+        /// The folder that the collector wrote.
+        snapshot: PathBuf,
+        /// Where to write; standard output if it is not given. An existing file is not replaced.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Compile the plan: issue what carota.lock lacks, write plan/, secrets/ and carota.lock.
+    #[command(after_help = "Example:\n  carota compile plans/kubeadm-ha/cluster.toml")]
+    Compile {
+        /// The description of the cluster; its folder holds snapshot and lock and gets the output.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+    },
+    /// Explain a diagnostic code.
+    #[command(after_help = "Example:\n  carota explain C017")]
+    Explain {
+        /// A code such as C017.
+        what: String,
+    },
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that has gone wants to hear nothing more.
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+            {
+                return ExitCode::SUCCESS;
+            }
+            let text = printable(&format!("{error:#}"));
+            let text = if error.is::<Diagnostic>() {
+                text
+            } else {
+                format!("error: {text}")
+            };
+            let _ = writeln!(anstream::stderr(), "{text}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Collect => print(&collect::script()),
+        Command::Init { snapshot, out } => {
+            let toml =
+                init::cluster_toml(&snapshot, out.as_deref().map_or(Path::new("."), folder_of))?;
+            match out {
+                None => print(&toml),
+                Some(path) => write_new(&path, &toml),
+            }
+        }
+        Command::Compile { cluster } => run_compile(&cluster),
+        Command::Explain { what } => explain(&what),
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(|e| {
+            Diagnostic::new(
+                Code::OutputFailed,
+                format!("{} could not be made: {}", path.display(), e.kind()),
+                "name a file that does not exist yet",
+            )
+        })?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn run_compile(cluster: &Path) -> anyhow::Result<()> {
+    let folder = folder_of(cluster);
+    write::check_output(folder)?;
+    let compiled = compile(cluster)?;
+    write::secrets(folder, &compiled.keyring, &compiled.plan)?;
+    write::lock(folder, &compiled.lock)?;
+    write::plan(folder, &compiled.plan)?;
+    let mut say = anstream::stderr().lock();
+    for id in &compiled.stale_sources {
+        writeln!(
+            say,
+            "note: the source of {id} still holds the old CA; see plan/README.md"
+        )?;
+    }
+    if !compiled.plan.missing_secrets.is_empty() {
+        let count = compiled.plan.missing_secrets.len();
+        writeln!(
+            say,
+            "note: {count} private files could not be written, the keyring is not here:"
+        )?;
+        for path in &compiled.plan.missing_secrets {
+            writeln!(say, "  secrets/{}", printable(path))?;
+        }
+    }
+    let text = format!(
+        "plan/ written: {} files, digest {}\n",
+        compiled.plan.files.len(),
+        compiled.plan.digest
+    );
+    print(&text)
+}
+
+fn explain(what: &str) -> anyhow::Result<()> {
+    let code = Code::ALL
+        .iter()
+        .find(|code| code.id().eq_ignore_ascii_case(what));
+    let Some(code) = code else {
+        return Err(Diagnostic::new(
+            Code::TomlValue,
+            format!("`{what}` is not a diagnostic code"),
+            "codes run from C001 on; they stand in brackets behind `error`",
+        )
+        .into());
+    };
+    print(&format!(
+        "{code}: {}\n\n{}\n",
+        code.summary(),
+        code.explanation()
+    ))
+}

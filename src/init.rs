@@ -1,0 +1,276 @@
+//! `carota init`: a commented cluster.toml from a snapshot. It reads what is there and says what it
+//! could not tell; a person reviews the result.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::embedded;
+use crate::edit::kubeconfig::Kubeconfig;
+use crate::layout::{self, Program, snapshot_file};
+use crate::names::NodeName;
+use crate::pki::certificate::utc;
+use crate::pki::{self, Certificate};
+use crate::rotation::{decode_pem, looks_like_kubeconfig};
+use crate::snapshot;
+use crate::spec::{CaName, DAY, Version};
+use crate::state::State;
+
+/// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
+pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
+    let state = snapshot::survey(path)?;
+    let relative = path.strip_prefix(folder).unwrap_or(path);
+    let relative = relative
+        .to_str()
+        .filter(|p| !p.starts_with('/'))
+        .ok_or_else(|| {
+            Diagnostic::new(
+                Code::TomlValue,
+                "the snapshot does not lie below the folder of the cluster.toml to be written",
+                "run `carota init` in the folder that holds the snapshot",
+            )
+        })?;
+    let mut unknown = Vec::new();
+    let mut out = String::from(
+        "# What to rotate: written by `carota init` from the snapshot, to be reviewed by people.\n",
+    );
+    cluster(&mut out, &state, relative, &mut unknown)?;
+    rotation(&mut out, &state)?;
+    nodes(&mut out, &state)?;
+    consumers(&mut out, &state)?;
+    if !unknown.is_empty() {
+        out.push_str("\n# What could not be told from the snapshot:\n");
+        for line in unknown {
+            let _ = writeln!(out, "# - {line}");
+        }
+    }
+    Ok(out)
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn cluster(
+    out: &mut String,
+    state: &State,
+    snapshot: &str,
+    unknown: &mut Vec<String>,
+) -> Result<()> {
+    let version = version(state).unwrap_or_else(|| {
+        unknown.push("the Kubernetes version: no Node object says it; 1.34.0 was taken".into());
+        "1.34.0".into()
+    });
+    let endpoint = endpoint(state)?.unwrap_or_else(|| {
+        unknown.push("the API endpoint: no kubeconfig of an administrator was found".into());
+        "https://localhost:6443".into()
+    });
+    let name = cluster_name(state)?.unwrap_or_else(|| {
+        unknown.push("the cluster's name".into());
+        "kubernetes".into()
+    });
+    let _ = write!(
+        out,
+        "\n[cluster]\nname = {}\nkubernetes = {}\n# The URL by which clients reach the API servers.\nendpoint = {}\nsnapshot = {}\n",
+        quoted(&name),
+        quoted(&version),
+        quoted(&endpoint),
+        quoted(snapshot.trim_end_matches('/')),
+    );
+    Ok(())
+}
+
+/// The oldest kubelet's version: what every process of the cluster can do.
+fn version(state: &State) -> Option<String> {
+    state
+        .objects_of("nodes")
+        .filter_map(|(_, o)| o.pointer("/status/nodeInfo/kubeletVersion")?.as_str())
+        .filter_map(Version::parse)
+        .min()
+        .map(|v| v.to_string())
+}
+
+/// The server that administrators' kubeconfigs name.
+fn endpoint(state: &State) -> Result<Option<String>> {
+    let preferred = ["admin.conf", "super-admin.conf"];
+    for (node, files) in &state.nodes {
+        for (path, file) in files.regular_files() {
+            if preferred.contains(&path.file_name()) && looks_like_kubeconfig(&file.text) {
+                let parsed = Kubeconfig::parse(&file.text, &snapshot_file(node, path))?;
+                if let Some(server) = parsed.clusters.first().and_then(|c| c.server.clone()) {
+                    return Ok(Some(server));
+                }
+            }
+        }
+    }
+    for (user, text) in &state.users {
+        let parsed = Kubeconfig::parse(text, &format!("snapshot/users/{user}.kubeconfig"))?;
+        if let Some(server) = parsed.clusters.first().and_then(|c| c.server.clone()) {
+            return Ok(Some(server));
+        }
+    }
+    Ok(None)
+}
+
+fn cluster_name(state: &State) -> Result<Option<String>> {
+    for component in layout::all(state, Program::ControllerManager)? {
+        if let Some(name) = component.flag("cluster-name")? {
+            return Ok(Some(name).filter(|n| crate::names::subdomain(n).is_ok()));
+        }
+    }
+    Ok(None)
+}
+
+/// The CAs that flags name, each with a certificate.
+fn cas(state: &State) -> Result<Vec<(CaName, Certificate)>> {
+    let mut out = Vec::new();
+    for name in CaName::ALL {
+        if let Some((certificate, _)) = crate::rotation::find_ca(state, name)? {
+            out.push((name, certificate));
+        }
+    }
+    Ok(out)
+}
+
+fn rotation(out: &mut String, state: &State) -> Result<()> {
+    let cas = cas(state)?;
+    if cas.is_empty() {
+        return Err(Diagnostic::new(
+            Code::CaNotFound,
+            "no flag of a control-plane component in the snapshot names a CA",
+            "collect the control planes too: `sh collect.sh node` on each of them",
+        )
+        .at(Place::start_of("snapshot/nodes")));
+    }
+    let newest = newest_certificate(state)?;
+    // The first midnight at which every certificate of the snapshot is valid.
+    let start = (newest + DAY - 1).div_euclid(DAY) * DAY;
+    let day = utc(start);
+    let id = day.get(..10).unwrap_or("rotation").to_owned();
+    let names: Vec<String> = cas.iter().map(|(name, _)| quoted(name.as_str())).collect();
+    let _ = write!(
+        out,
+        "\n[rotation]\n# Names the plan; used in annotations and backup paths.\nid = {}\n\
+         # The only clock there is: start of the window and of every new certificate. The first midnight\n\
+         # at which every certificate of the snapshot is valid.\nnot_before = {day}\n\
+         # How long the rollout may take.\nwindow = \"14d\"\ncas = [{}]\n\
+         # \"keep\": leaves are re-issued for the keys that they have; \"new\": each gets a new key.\n\
+         leaf_keys = \"keep\"\nleaf_validity = \"1y\"\n",
+        quoted(&id),
+        names.join(", "),
+    );
+    for (name, certificate) in &cas {
+        let _ = write!(
+            out,
+            "\n# Replaces {} ({}), valid until {}.\n[rotation.ca.{name}]\nsubject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
+            certificate.subject(),
+            certificate.key_algorithm_text(),
+            utc(certificate.not_after()),
+            quoted(&format!("CN={}-{id}", name.default_common_name())),
+        );
+    }
+    Ok(())
+}
+
+/// The latest beginning of validity among the certificates on nodes and of users.
+fn newest_certificate(state: &State) -> Result<i64> {
+    let mut newest = 0;
+    let mut take = |certificates: &[Certificate]| {
+        newest = certificates
+            .iter()
+            .map(Certificate::not_before)
+            .fold(newest, i64::max);
+    };
+    for (node, files) in &state.nodes {
+        for (path, file) in files.regular_files() {
+            let label = snapshot_file(node, path);
+            if file.text.contains("BEGIN CERTIFICATE") {
+                take(&pki::certificates_in_pem(&file.text, &label)?);
+            }
+            if looks_like_kubeconfig(&file.text) {
+                take(&crate::rotation::client_certificates(&file.text, &label)?);
+            }
+        }
+    }
+    for (user, text) in &state.users {
+        let label = format!("snapshot/users/{user}.kubeconfig");
+        take(&crate::rotation::client_certificates(text, &label)?);
+    }
+    Ok(newest)
+}
+
+fn nodes(out: &mut String, state: &State) -> Result<()> {
+    for node in state.nodes.keys() {
+        let programs = programs(state, node)?;
+        let role = if programs.contains(&Program::Apiserver) {
+            "control-plane"
+        } else {
+            "worker"
+        };
+        let runs: Vec<&str> = programs.iter().map(|p| p.as_str()).collect();
+        let comment = if runs.is_empty() {
+            String::new()
+        } else {
+            format!("# runs {}\n", runs.join(", "))
+        };
+        let _ = write!(
+            out,
+            "\n{comment}[[node]]\nname = {}\nrole = \"{role}\"\n",
+            quoted(node.as_str())
+        );
+    }
+    Ok(())
+}
+
+fn programs(state: &State, node: &NodeName) -> Result<Vec<Program>> {
+    Ok(layout::components(state, node)?
+        .iter()
+        .map(|c| c.program)
+        .collect())
+}
+
+/// Objects that hold a copy of a rotated CA where no rule looks: ConfigMaps that are nobody's.
+fn consumers(out: &mut String, state: &State) -> Result<()> {
+    let cas = cas(state)?;
+    let known = [
+        "kube-root-ca.crt",
+        "extension-apiserver-authentication",
+        "cluster-info",
+    ];
+    let held = |text: &str| {
+        embedded::find_embedded_certificates(text, "")
+            .iter()
+            .filter_map(|found| Certificate::from_der(&found.der).ok())
+            .find_map(|c| cas.iter().find(|(_, ca)| *ca == c).map(|(name, _)| *name))
+    };
+    for kind in ["configmaps", "secrets"] {
+        for (id, object) in state.objects_of(kind) {
+            let token = object.get("type").and_then(|t| t.as_str())
+                == Some("kubernetes.io/service-account-token");
+            let Some(data) = object.get("data").and_then(|d| d.as_object()) else {
+                continue;
+            };
+            if token || known.contains(&&*id.name) {
+                continue;
+            }
+            for (key, value) in data {
+                let Some(text) = value.as_str() else { continue };
+                let decoded = decode_pem(text);
+                let Some(ca) = held(decoded.as_deref().unwrap_or(text)) else {
+                    continue;
+                };
+                let _ = write!(
+                    out,
+                    "\n# {id} holds a copy of the {ca} CA. Say what can hold it (\"bundle\": several CAs at once; \"replace\":\n\
+                     # one only) and which workloads must restart to read it, such as \"deployments/{}/NAME\".\n\
+                     [[trust_consumer]]\nobject = {}\nkey = {}\nmode = \"bundle\"\nrestart = []\n",
+                    id.namespace,
+                    quoted(&id.to_string()),
+                    quoted(key),
+                );
+            }
+        }
+    }
+    Ok(())
+}

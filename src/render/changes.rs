@@ -1,0 +1,313 @@
+//! What a phase does on the nodes: the tables CHANGES and NODES, post-images by node set, and which
+//! private files a node needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{hex, set_name};
+use crate::names::{NodeName, NodePath};
+use crate::phases::Done;
+use crate::rotation::{Rotation, references};
+use crate::state::{Entry, File, Process, State};
+
+/// One action on a set of nodes.
+struct Action {
+    step: usize,
+    nodes: BTreeSet<NodeName>,
+    what: What,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Write {
+        path: NodePath,
+        mode: u32,
+        owner: Arc<str>,
+        pre: String,
+        text: Arc<str>,
+        keys: Keys,
+    },
+    Remove {
+        path: NodePath,
+        pre: String,
+    },
+    RestartPod {
+        manifest: NodePath,
+        hash: String,
+    },
+    RestartKubelet,
+    Forget,
+}
+
+/// Where a file's private values come from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Keys {
+    None,
+    Kept,
+    New,
+}
+
+/// A phase's changes on the nodes.
+pub struct Changes {
+    actions: Vec<(String, Action)>,
+}
+
+/// Derives them from the states on both sides of each step.
+pub fn of(rotation: &Rotation, done: &Done) -> Changes {
+    let mut actions = Vec::new();
+    let mut before = &done.before;
+    for (index, step) in done.outcome.steps.iter().enumerate() {
+        actions.extend(of_step(rotation, index + 1, before, &step.after));
+        before = &step.after;
+    }
+    if done.phase.number == 20 && !actions.is_empty() {
+        let nodes = rotation.start.nodes.keys().cloned().collect();
+        actions.push(Action {
+            step: done.outcome.steps.len() + 1,
+            nodes,
+            what: What::Forget,
+        });
+    }
+    let mut numbered: BTreeMap<BTreeSet<NodeName>, String> = BTreeMap::new();
+    let mut others = 0;
+    let actions = actions
+        .into_iter()
+        .map(|action| {
+            let name = numbered.entry(action.nodes.clone()).or_insert_with(|| {
+                let name = set_name(&rotation.start, &action.nodes, others);
+                others += usize::from(name.starts_with("@set-"));
+                name
+            });
+            (name.clone(), action)
+        })
+        .collect();
+    Changes { actions }
+}
+
+/// The actions of one step, equal ones merged, in the order in which a node carries them out.
+fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> Vec<Action> {
+    let mut merged: BTreeMap<(u8, NodePath, What), BTreeSet<NodeName>> = BTreeMap::new();
+    let restarted = after.restarted_since(before);
+    let manifests: BTreeSet<(&NodeName, &NodePath)> = restarted
+        .iter()
+        .filter_map(|process| match process {
+            Process::StaticPod(node, path) => Some((node, path)),
+            _ => None,
+        })
+        .collect();
+    for (node, paths) in after.changed_files(before) {
+        for path in paths {
+            let Some(what) = file_change(rotation, &node, &path, before, after) else {
+                continue;
+            };
+            // Files first, then each manifest with the restart that it causes, then removals.
+            let rank = match &what {
+                What::Remove { .. } => 3,
+                _ if manifests.contains(&(&node, &path)) => 1,
+                _ => 0,
+            };
+            merged
+                .entry((rank, path, what))
+                .or_default()
+                .insert(node.clone());
+        }
+    }
+    for process in &restarted {
+        let (rank, path, what, node) = match process {
+            Process::StaticPod(node, path) => {
+                let Some(file) = after.file(node, path) else {
+                    continue;
+                };
+                let hash = hex(&Sha256::digest(file.text.as_bytes()));
+                let what = What::RestartPod {
+                    manifest: path.clone(),
+                    hash,
+                };
+                (1, path.clone(), what, node)
+            }
+            Process::Kubelet(node) => {
+                // Its place in the order is its rank; the path only has to be some path.
+                let Ok(path) = NodePath::new("/kubelet") else {
+                    continue;
+                };
+                (2, path, What::RestartKubelet, node)
+            }
+            Process::Workload(_) | Process::User(_) => continue,
+        };
+        merged
+            .entry((rank, path, what))
+            .or_default()
+            .insert(node.clone());
+    }
+    let mut ordered: Vec<_> = merged.into_iter().collect();
+    ordered.sort_by_key(|((rank, path, what), nodes)| {
+        let restart = matches!(what, What::RestartPod { .. } | What::RestartKubelet);
+        (*rank, path.clone(), restart, nodes.first().cloned())
+    });
+    ordered
+        .into_iter()
+        .map(|((_, _, what), nodes)| Action { step, nodes, what })
+        .collect()
+}
+
+fn file_change(
+    rotation: &Rotation,
+    node: &NodeName,
+    path: &NodePath,
+    before: &State,
+    after: &State,
+) -> Option<What> {
+    let at = |state: &State| match state.nodes.get(node)?.files.get(path)? {
+        Entry::File(file) => Some(file.clone()),
+        _ => None,
+    };
+    let pre = at(before).map_or_else(|| "absent".to_owned(), |file| hash(&file));
+    let Some(file) = at(after) else {
+        return Some(What::Remove {
+            path: path.clone(),
+            pre,
+        });
+    };
+    let keys = if rotation.holds_new_key(&file.text) {
+        Keys::New
+    } else if references(&file.text).next().is_some() {
+        Keys::Kept
+    } else {
+        Keys::None
+    };
+    Some(What::Write {
+        path: path.clone(),
+        mode: file.mode,
+        owner: file.owner.clone(),
+        pre,
+        text: file.text,
+        keys,
+    })
+}
+
+fn hash(file: &File) -> String {
+    hex(&Sha256::digest(file.text.as_bytes()))
+}
+
+impl Changes {
+    /// CHANGES.
+    pub fn table(&self) -> String {
+        self.actions
+            .iter()
+            .map(|(set, action)| {
+                let step = action.step;
+                match &action.what {
+                    What::Write { path, mode, owner, pre, text, keys } => {
+                        let post = hex(&Sha256::digest(text.as_bytes()));
+                        let keys = match keys {
+                            Keys::None => "-",
+                            Keys::Kept => "kept",
+                            Keys::New => "new",
+                        };
+                        format!("{step}\t{set}\twrite\t{path}\t{mode:04o}\t{owner}\t{pre}\t{post}\t{keys}\n")
+                    }
+                    What::Remove { path, pre } => {
+                        format!("{step}\t{set}\tremove\t{path}\t-\t-\t{pre}\t-\t-\n")
+                    }
+                    What::RestartPod { manifest, hash } => {
+                        format!("{step}\t{set}\trestart\tstatic-pod:{manifest}\t-\t-\t-\t{hash}\t-\n")
+                    }
+                    What::RestartKubelet => {
+                        format!("{step}\t{set}\trestart\tkubelet\t-\t-\t-\t-\t-\n")
+                    }
+                    What::Forget => format!("{step}\t{set}\tforget\tbackups\t-\t-\t-\t-\t-\n"),
+                }
+            })
+            .collect()
+    }
+
+    /// NODES.
+    pub fn nodes_table(&self) -> String {
+        let sets: BTreeMap<&String, &BTreeSet<NodeName>> = self
+            .actions
+            .iter()
+            .map(|(set, action)| (set, &action.nodes))
+            .collect();
+        sets.iter()
+            .flat_map(|(set, nodes)| nodes.iter().map(move |node| format!("{set}\t{node}\n")))
+            .collect()
+    }
+
+    /// The post-images: `<set>/<path>` and text. The last image of a path wins where a phase writes
+    /// it twice.
+    pub fn images(&self) -> BTreeMap<String, String> {
+        self.actions
+            .iter()
+            .filter_map(|(set, action)| match &action.what {
+                What::Write { path, text, .. } => Some((format!("{set}{path}"), text.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The files whose private values are new: node, path, public form.
+    pub fn private_files(&self) -> Vec<(NodeName, NodePath, String)> {
+        let mut out = Vec::new();
+        for (_, action) in &self.actions {
+            if let What::Write {
+                path,
+                text,
+                keys: Keys::New,
+                ..
+            } = &action.what
+            {
+                for node in &action.nodes {
+                    out.push((node.clone(), path.clone(), text.to_string()));
+                }
+            }
+        }
+        out
+    }
+
+    /// Whether there is anything to do on nodes.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// The nodes on which something is done.
+    pub fn nodes(&self) -> BTreeSet<NodeName> {
+        self.actions
+            .iter()
+            .flat_map(|(_, action)| action.nodes.iter().cloned())
+            .collect()
+    }
+
+    /// How many files are written or removed, over all nodes.
+    pub fn file_count(&self) -> usize {
+        let files =
+            |action: &Action| matches!(action.what, What::Write { .. } | What::Remove { .. });
+        self.actions
+            .iter()
+            .filter(|(_, a)| files(a))
+            .map(|(_, a)| a.nodes.len())
+            .sum()
+    }
+
+    /// What restarts: in words, with the nodes.
+    pub fn restarts(&self) -> BTreeMap<String, BTreeSet<NodeName>> {
+        let mut out: BTreeMap<String, BTreeSet<NodeName>> = BTreeMap::new();
+        for (_, action) in &self.actions {
+            let what = match &action.what {
+                What::RestartPod { manifest, .. } => {
+                    let name = manifest.file_name();
+                    name.rsplit_once('.')
+                        .map_or(name, |(stem, _)| stem)
+                        .to_owned()
+                }
+                What::RestartKubelet => "kubelet".to_owned(),
+                _ => continue,
+            };
+            out.entry(what)
+                .or_default()
+                .extend(action.nodes.iter().cloned());
+        }
+        out
+    }
+}

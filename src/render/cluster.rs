@@ -1,0 +1,395 @@
+//! What a phase does with kubectl: the tables CLUSTER and, for the way back, CLUSTER-BACK, and the
+//! objects to apply.
+//!
+//! An object is applied with nothing but the fields that change (server-side apply with a field
+//! manager of its own), waited for where a controller owns it, or pruned.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::phases::{Action, Done, Part};
+use crate::rotation::{Rotation, decode_pem};
+use crate::state::{ObjectId, State};
+
+/// Who owns what changes in an object (DESIGN.md, rule 9).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// carota applies the field.
+    Applied,
+    /// The controller manager writes it; it is waited for.
+    Awaited,
+    /// API servers publish a union; after the last of them the old part is pruned.
+    Pruned,
+}
+
+/// Who owns the changes of an object.
+pub fn ownership(id: &ObjectId, object: &Value) -> Ownership {
+    let kind = object.get("type").and_then(Value::as_str);
+    match (&*id.kind, &*id.name) {
+        ("configmaps", "kube-root-ca.crt") => Ownership::Awaited,
+        ("configmaps", "extension-apiserver-authentication") => Ownership::Pruned,
+        ("secrets", _) if kind == Some("kubernetes.io/service-account-token") => Ownership::Awaited,
+        _ => Ownership::Applied,
+    }
+}
+
+/// One object as it is applied.
+struct Applied {
+    file: String,
+    text: String,
+}
+
+/// A phase's part in the cluster.
+#[derive(Default)]
+pub struct ClusterPart {
+    lines: Vec<String>,
+    back: Vec<String>,
+    applied: BTreeMap<String, String>,
+    /// The objects that change, with who owns the change.
+    pub objects: Vec<(ObjectId, Ownership)>,
+}
+
+/// Derives it from the states on both sides of each cluster step.
+pub fn of(rotation: &Rotation, done: &Done) -> ClusterPart {
+    let mut out = ClusterPart::default();
+    let mut before = &done.before;
+    for step in &done.outcome.steps {
+        if step.part == Part::Cluster {
+            out.take_step(rotation, before, &step.after, &step.actions);
+        }
+        before = &step.after;
+    }
+    if done.phase.number == 20 {
+        out.lines.push(
+            "ack\tdestroy-backups\tthe backups on the nodes, which hold the old CA keys, may be \
+             destroyed: there is no way back after this\n"
+                .into(),
+        );
+    }
+    for note in &done.outcome.notes {
+        out.lines.push(format!("note\t{}\n", one_line(note)));
+    }
+    out
+}
+
+impl ClusterPart {
+    fn take_step(
+        &mut self,
+        rotation: &Rotation,
+        before: &State,
+        after: &State,
+        actions: &[Action],
+    ) {
+        let (mut asks, mut rest): (Vec<_>, Vec<_>) = actions
+            .iter()
+            .partition(|a| matches!(a, Action::Acknowledge { .. } | Action::Note(_)));
+        asks.drain(..).for_each(|action| self.take_action(action));
+        let rolled: Vec<&ObjectId> = rest
+            .iter()
+            .filter_map(|a| match a {
+                Action::Rollout(id) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let mut published: Option<(String, String)> = None;
+        let mut back = Vec::new();
+        for id in after.changed_objects(before) {
+            let (Some(old), Some(new)) = (before.object(&id), after.object(&id)) else {
+                continue;
+            };
+            let owner = ownership(&id, new);
+            self.objects.push((id.clone(), owner));
+            match owner {
+                Ownership::Applied => {
+                    let forth = self.apply(&id, old, new, "");
+                    let undo = self.apply(&id, new, old, "back-");
+                    self.lines.push(forth);
+                    let mut undo = vec![undo];
+                    if rolled.contains(&&id) {
+                        self.lines.push(rollout(&id));
+                        undo.push(rollout(&id));
+                    }
+                    back.push(undo);
+                }
+                Ownership::Awaited if &*id.name == "kube-root-ca.crt" => {
+                    let at = |o: &Value| hash_of_text(o, "ca.crt");
+                    published = Some((at(new), at(old)));
+                }
+                Ownership::Awaited => {
+                    let at = |o: &Value| wait_for_secret(&id, o);
+                    self.lines.push(at(new));
+                    back.push(vec![at(old)]);
+                }
+                Ownership::Pruned => self.prune(&id, old, new),
+            }
+        }
+        if let Some((new, old)) = published {
+            let line =
+                |hash| format!("wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t{hash}\n");
+            self.lines.push(line(new));
+            back.push(vec![line(old)]);
+        }
+        // What is rolled without a change of its own (nothing today) or gated.
+        let applied: Vec<ObjectId> = self.objects.iter().map(|(id, _)| id.clone()).collect();
+        rest.retain(|a| !matches!(a, Action::Rollout(id) if applied.contains(id)));
+        rest.into_iter().for_each(|action| self.take_action(action));
+        let _ = rotation;
+        // The way back undoes the last first.
+        let mut back: Vec<String> = back.into_iter().rev().flatten().collect();
+        back.append(&mut self.back);
+        self.back = back;
+    }
+
+    fn take_action(&mut self, action: &Action) {
+        let line = match action {
+            Action::Acknowledge { name, text } => format!("ack\t{name}\t{}\n", one_line(text)),
+            Action::Note(text) => format!("note\t{}\n", one_line(text)),
+            Action::Rollout(id) => rollout(id),
+            Action::GatePods { object, why } => format!(
+                "gate-pods\t{}\t{}\t{}\t{}\n",
+                object.kind,
+                object.namespace,
+                object.name,
+                one_line(why)
+            ),
+            Action::GateNodes(nodes) => {
+                let file = "cluster/known-nodes".to_owned();
+                let text = nodes.iter().map(|n| format!("{n}\n")).collect();
+                self.applied.insert(file.clone(), text);
+                format!("gate-nodes\t{file}\n")
+            }
+            Action::ProbeServed {
+                address,
+                name,
+                anchors,
+            } => {
+                let file = "cluster/new-ca.crt".to_owned();
+                self.applied.insert(file.clone(), anchors.clone());
+                format!("probe\t{address}\t{name}\t{file}\n")
+            }
+        };
+        if !self.lines.contains(&line) {
+            self.lines.push(line);
+        }
+    }
+
+    /// Adds the file that takes an object from `old` to `new`, and gives its line.
+    fn apply(&mut self, id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> String {
+        let Applied { file, text } = applied(id, old, new, prefix);
+        self.applied.insert(file.clone(), text);
+        format!("apply\t{file}\n")
+    }
+
+    fn prune(&mut self, id: &ObjectId, old: &Value, new: &Value) {
+        for key in ["client-ca-file", "requestheader-client-ca-file"] {
+            let at = |o: &Value| o.pointer(&format!("/data/{key}")).cloned();
+            let (Some(Value::String(text)), before) = (at(new), at(old)) else {
+                continue;
+            };
+            if before.as_ref() != Some(&Value::String(text.clone())) {
+                let file = format!("cluster/{}.{key}.crt", id.name);
+                self.applied.insert(file.clone(), text);
+                self.lines.push(format!("prune-auth\t{key}\t{file}\n"));
+            }
+        }
+    }
+
+    /// CLUSTER, CLUSTER-BACK and the files that they name.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = self
+            .applied
+            .iter()
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect();
+        if !self.lines.is_empty() {
+            out.push(("CLUSTER".into(), self.lines.concat()));
+            out.push(("CLUSTER-BACK".into(), self.back.concat()));
+        }
+        out
+    }
+
+    /// Whether there is nothing to run in the cluster. What is asked for and noted is shown on either
+    /// side.
+    pub fn is_empty(&self) -> bool {
+        self.lines
+            .iter()
+            .all(|line| line.starts_with("ack\t") || line.starts_with("note\t"))
+    }
+
+    /// The notes that its steps make.
+    pub fn notes(&self) -> Vec<&str> {
+        self.lines
+            .iter()
+            .filter_map(|line| Some(line.strip_prefix("note\t")?.trim_end()))
+            .collect()
+    }
+
+    /// The operations, by their first column, counted.
+    pub fn counts(&self) -> BTreeMap<&str, usize> {
+        let mut out = BTreeMap::new();
+        for line in &self.lines {
+            *out.entry(line.split('\t').next().unwrap_or_default())
+                .or_insert(0) += 1;
+        }
+        out
+    }
+
+    /// The acknowledgements: name and text.
+    pub fn acknowledgements(&self) -> Vec<(&str, &str)> {
+        self.lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("ack\t")?.trim_end().split_once('\t'))
+            .collect()
+    }
+}
+
+fn rollout(id: &ObjectId) -> String {
+    format!("rollout\t{}\t{}\t{}\n", id.kind, id.namespace, id.name)
+}
+
+/// Text for one cell of a table.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn hash_of_text(object: &Value, key: &str) -> String {
+    let text = object
+        .pointer(&format!("/data/{key}"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    hex(&Sha256::digest(text))
+}
+
+fn wait_for_secret(id: &ObjectId, object: &Value) -> String {
+    let encoded = object
+        .pointer("/data/ca.crt")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let hash = hex(&Sha256::digest(decode_pem(encoded).unwrap_or_default()));
+    format!(
+        "wait-ca\tsecrets\t{}\t{}\tca.crt\t{hash}\n",
+        id.namespace, id.name
+    )
+}
+
+/// The object with only its identity and the fields that differ, as YAML.
+pub fn difference(id: &ObjectId, old: &Value, new: &Value) -> Value {
+    let mut out = Map::new();
+    for key in ["apiVersion", "kind"] {
+        if let Some(value) = new.get(key) {
+            out.insert(key.into(), value.clone());
+        }
+    }
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), json!(&*id.name));
+    if !id.namespace.is_empty() {
+        metadata.insert("namespace".into(), json!(&*id.namespace));
+    }
+    out.insert("metadata".into(), Value::Object(metadata));
+    // The API refuses a change of a Secret's type, and takes Opaque where none is named.
+    if &*id.kind == "secrets"
+        && let Some(kind) = new.get("type")
+    {
+        out.insert("type".into(), kind.clone());
+    }
+    if let Some(Value::Object(changed)) = changed_fields(old, new) {
+        for (key, value) in changed {
+            out.entry(key).or_insert(value);
+        }
+    }
+    Value::Object(out)
+}
+
+/// The part of `new` that differs from `old`. Items of lists keep their `name`, by which the API
+/// merges them.
+fn changed_fields(old: &Value, new: &Value) -> Option<Value> {
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) => {
+            let mut out = Map::new();
+            for (key, value) in after {
+                let changed = match before.get(key) {
+                    Some(old) => changed_fields(old, value),
+                    None => Some(value.clone()),
+                };
+                if let Some(changed) = changed {
+                    out.insert(key.clone(), changed);
+                }
+            }
+            (!out.is_empty()).then_some(Value::Object(out))
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            let mut out = Vec::new();
+            for (old, new) in before.iter().zip(after) {
+                if let Some(Value::Object(mut changed)) = changed_fields(old, new) {
+                    if let Some(name) = new.get("name") {
+                        changed.insert("name".into(), name.clone());
+                    }
+                    out.push(Value::Object(changed));
+                }
+            }
+            (!out.is_empty()).then_some(Value::Array(out))
+        }
+        _ => (old != new).then(|| new.clone()),
+    }
+}
+
+fn applied(id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> Applied {
+    let place = [&*id.kind, &*id.namespace, &*id.name]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(".");
+    Applied {
+        file: format!("cluster/{prefix}{place}.yaml"),
+        text: to_yaml(&difference(id, old, new)),
+    }
+}
+
+/// A JSON value as YAML, in the order of its keys.
+pub fn to_yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_applied_with_the_changed_fields_only() {
+        let id = ObjectId::new("validatingwebhookconfigurations", "", "policy");
+        let old = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "policy", "uid": "1"},
+            "webhooks": [
+                {"name": "a", "clientConfig": {"caBundle": "old", "url": "https://x"}},
+                {"name": "b", "clientConfig": {"caBundle": "other"}}
+            ]
+        });
+        let mut new = old.clone();
+        new["webhooks"][0]["clientConfig"]["caBundle"] = json!("new");
+        assert_eq!(
+            difference(&id, &old, &new),
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": "policy"},
+                "webhooks": [{"name": "a", "clientConfig": {"caBundle": "new"}}]
+            })
+        );
+    }
+
+    #[test]
+    fn a_removed_field_is_left_out_so_that_its_manager_gives_it_up() {
+        let id = ObjectId::new("deployments", "shop", "web");
+        let old = json!({"kind": "Deployment", "spec": {"annotations": {"x": "1"}, "replicas": 3}});
+        let new = json!({"kind": "Deployment", "spec": {"replicas": 3}});
+        assert_eq!(
+            difference(&id, &old, &new),
+            json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}})
+        );
+    }
+}

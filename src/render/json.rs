@@ -1,0 +1,145 @@
+//! `plan.json`: the plan for machines. Versioned; fields are only ever added within a version.
+
+use serde_json::{Value, json};
+
+use super::cluster::Ownership;
+use super::{PhaseView, hex};
+use crate::coverage::Coverage;
+use crate::diagnostic::Result;
+use crate::pki::Certificate;
+use crate::rotation::Rotation;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// Renders plan.json.
+pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Result<String> {
+    let spec = rotation.spec;
+    let cas: Vec<Value> = rotation
+        .cas
+        .values()
+        .map(|pair| {
+            json!({
+                "name": pair.name.as_str(),
+                "old": certificate(&pair.old),
+                "new": certificate(&pair.new),
+            })
+        })
+        .collect();
+    let leaves: Vec<Value> = rotation
+        .leaves
+        .iter()
+        .map(|(old, issued)| {
+            json!({
+                "replaces": old,
+                "certificate": certificate(&issued.certificate),
+                "key": if issued.key.is_some() { "new" } else { "kept" },
+            })
+        })
+        .collect();
+    let nodes: Vec<Value> = rotation
+        .start
+        .nodes
+        .iter()
+        .map(|(name, node)| json!({"name": name.as_str(), "role": node.role.as_str()}))
+        .collect();
+    let stale: Vec<String> = coverage
+        .stale_sources
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let plan = json!({
+        "carota": VERSION,
+        "cluster": spec.cluster,
+        "kubernetes": spec.kubernetes.to_string(),
+        "endpoint": spec.endpoint,
+        "rotation": spec.id,
+        "window": {"not_before": spec.not_before, "not_after": spec.window_end},
+        "cas": cas,
+        "nodes": nodes,
+        "leaves": leaves,
+        "phases": views.iter().map(phase).collect::<Vec<_>>(),
+        "stale_sources": stale,
+        "unused_certificates": coverage.unused,
+    });
+    let mut text = serde_json::to_string_pretty(&plan).unwrap_or_default();
+    text.push('\n');
+    Ok(text)
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    json!({
+        "subject": certificate.subject(),
+        "issuer": certificate.issuer(),
+        "serial": certificate.serial(),
+        "not_before": certificate.not_before(),
+        "not_after": certificate.not_after(),
+        "sha256": certificate.fingerprint(),
+    })
+}
+
+fn phase(view: &PhaseView) -> Value {
+    let phase = view.done.phase;
+    let restarts: Vec<Value> = view
+        .changes
+        .restarts()
+        .into_iter()
+        .map(|(what, nodes)| {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            json!({"process": what, "nodes": nodes})
+        })
+        .collect();
+    let objects: Vec<Value> = view
+        .cluster
+        .objects
+        .iter()
+        .map(|(id, owner)| {
+            let owner = match owner {
+                Ownership::Applied => "applied",
+                Ownership::Awaited => "awaited",
+                Ownership::Pruned => "pruned",
+            };
+            json!({"object": id.to_string(), "change": owner})
+        })
+        .collect();
+    let acknowledgements: Vec<Value> = view
+        .cluster
+        .acknowledgements()
+        .into_iter()
+        .map(|(name, text)| json!({"name": name, "text": text}))
+        .collect();
+    let steps: Vec<&str> = view
+        .done
+        .outcome
+        .steps
+        .iter()
+        .map(|s| s.title.as_str())
+        .collect();
+    let nodes: Vec<String> = view
+        .changes
+        .nodes()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    json!({
+        "number": phase.number,
+        "name": phase.name,
+        "directory": view.directory(),
+        "act": phase.act.as_str(),
+        "page_step": phase.page_step,
+        "title": phase.title,
+        "steps": steps,
+        "order": view.order(),
+        "serial": view.serial(),
+        "nodes": nodes,
+        "files": view.changes.file_count(),
+        "restarts": restarts,
+        "objects": objects,
+        "acknowledgements": acknowledgements,
+        "nothing_to_do": view.changes.is_empty() && view.cluster.is_empty(),
+        "absent": view.done.outcome.absent,
+        "notes": view.done.outcome.notes,
+        "way_back": phase.way_back,
+        "changes_sha256": hex(&<sha2::Sha256 as sha2::Digest>::digest(view.changes.table())),
+    })
+}

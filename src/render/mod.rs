@@ -1,0 +1,242 @@
+//! The plan directory, derived from neighbouring states: tables, post-images, objects, diffs,
+//! scripts, READMEs. All of it exists in memory before the first byte is written; [`write`] is the
+//! only part of carota that writes.
+//!
+//! Nothing is said twice: what a step changes follows from the states on its two sides, and so do the
+//! hash that guards it, the hash that verifies it, and the way back.
+
+mod changes;
+mod cluster;
+mod decode;
+mod diff;
+mod json;
+mod readme;
+mod scripts;
+pub mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use crate::coverage::Coverage;
+use crate::diagnostic::Result;
+use crate::names::NodeName;
+use crate::phases::{Action, Done, Part};
+use crate::pki::PrivateText;
+use crate::rotation::Rotation;
+use crate::spec::Role;
+use crate::state::State;
+
+/// A file of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanFile {
+    /// Its content.
+    pub text: String,
+    /// Whether it is to be executable.
+    pub executable: bool,
+}
+
+/// The whole output of a compile.
+pub struct Plan {
+    /// The files of `plan/`, by path.
+    pub files: BTreeMap<String, PlanFile>,
+    /// The private files of `secrets/nodes/`, by path below `secrets/`.
+    pub secrets: BTreeMap<String, PrivateText>,
+    /// Private files that could not be made because the keyring is not here.
+    pub missing_secrets: Vec<String>,
+    /// SHA-256 of `SHA256SUMS`: what people approve.
+    pub digest: String,
+}
+
+/// What a phase is, for every renderer: the phase with its steps as pairs of states.
+struct PhaseView<'a> {
+    done: &'a Done,
+    changes: changes::Changes,
+    cluster: cluster::ClusterPart,
+    diff: String,
+}
+
+impl PhaseView<'_> {
+    fn directory(&self) -> String {
+        self.done.phase.directory()
+    }
+
+    /// The order of its parts, as PHASE says it.
+    fn order(&self) -> String {
+        let mut parts: Vec<&str> = Vec::new();
+        for step in &self.done.outcome.steps {
+            let only_asks = !step.actions.is_empty()
+                && step
+                    .actions
+                    .iter()
+                    .all(|a| matches!(a, Action::Acknowledge { .. }))
+                && step.after.changed_objects(&self.done.before).is_empty();
+            let part = match step.part {
+                Part::Nodes { .. } => "node",
+                Part::Cluster if only_asks => continue,
+                Part::Cluster => "cluster",
+            };
+            if parts.last() != Some(&part) {
+                parts.push(part);
+            }
+        }
+        parts.join(" ")
+    }
+
+    /// Whether one node must finish before the next.
+    fn serial(&self) -> bool {
+        let one_by_one = |part: Part| matches!(part, Part::Nodes { serial: true });
+        self.done
+            .outcome
+            .steps
+            .iter()
+            .any(|step| one_by_one(step.part))
+    }
+}
+
+/// Renders everything.
+pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<Plan> {
+    let mut files: BTreeMap<String, PlanFile> = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
+    let mut missing_secrets = Vec::new();
+    let mut views = Vec::new();
+    for phase in done {
+        let changes = changes::of(rotation, phase);
+        let cluster = cluster::of(rotation, phase);
+        let diff = diff::of(rotation, phase);
+        views.push(PhaseView {
+            done: phase,
+            changes,
+            cluster,
+            diff,
+        });
+    }
+    let mut put = |path: String, text: String, executable: bool| {
+        files.insert(path, PlanFile { text, executable });
+    };
+    for (index, view) in views.iter().enumerate() {
+        let folder = view.directory();
+        let previous = index.checked_sub(1).map(|i| views[i].directory());
+        put(
+            format!("{folder}/PHASE"),
+            scripts::phase_file(rotation, view, previous),
+            false,
+        );
+        put(format!("{folder}/CHANGES"), view.changes.table(), false);
+        put(format!("{folder}/NODES"), view.changes.nodes_table(), false);
+        for (path, text) in view.changes.images() {
+            put(format!("{folder}/nodes/{path}"), text, false);
+        }
+        for (path, text) in view.cluster.files() {
+            put(format!("{folder}/{path}"), text, false);
+        }
+        for (user, text) in users_files(view.done) {
+            put(format!("{folder}/users/{user}.kubeconfig"), text, false);
+        }
+        put(format!("{folder}/phase.diff"), view.diff.clone(), false);
+        put(
+            format!("{folder}/README.md"),
+            readme::phase(rotation, view)?,
+            false,
+        );
+        for (name, text) in scripts::of(view)? {
+            put(format!("{folder}/{name}"), text, true);
+        }
+        for (node, path, text) in view.changes.private_files() {
+            let place = format!("nodes/{node}/{folder}{path}");
+            match fill(rotation, &text) {
+                Some(private) => {
+                    secrets.insert(place, private);
+                }
+                None => missing_secrets.push(place),
+            }
+        }
+    }
+    for (name, text) in scripts::library() {
+        put(format!("lib/{name}"), text, false);
+    }
+    put(
+        "plan.json".into(),
+        json::plan(rotation, &views, coverage)?,
+        false,
+    );
+    put(
+        "README.md".into(),
+        readme::plan(rotation, &views, coverage)?,
+        false,
+    );
+    let sums = sums(&files);
+    let digest = hex(&Sha256::digest(&sums));
+    files.insert(
+        "SHA256SUMS".into(),
+        PlanFile {
+            text: sums,
+            executable: false,
+        },
+    );
+    Ok(Plan {
+        files,
+        secrets,
+        missing_secrets,
+        digest,
+    })
+}
+
+/// `SHA256SUMS` of all files, as `sha256sum -c` reads it.
+fn sums(files: &BTreeMap<String, PlanFile>) -> String {
+    files
+        .iter()
+        .map(|(path, file)| format!("{}  ./{path}\n", hex(&Sha256::digest(&file.text))))
+        .collect()
+}
+
+/// Lower hex.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
+            let _ = write!(out, "{b:02x}");
+            out
+        })
+}
+
+/// A private file: every reference replaced by its value. None where a value is not here.
+fn fill(rotation: &Rotation, text: &str) -> Option<PrivateText> {
+    let mut out = text.to_owned();
+    for reference in crate::rotation::references(text) {
+        let value = rotation.new_keys.get(reference)?.as_ref()?;
+        // A PEM block ends its own line; the line break of the reference's line follows it.
+        out = out.replace(reference, value.expose().trim_end_matches('\n'));
+    }
+    Some(PrivateText::new(out))
+}
+
+/// The kubeconfigs that a phase hands out.
+fn users_files(done: &Done) -> Vec<(String, String)> {
+    let after = done.after();
+    after
+        .changed_users(&done.before)
+        .into_iter()
+        .map(|user| (user.to_string(), after.users[&user].to_string()))
+        .collect()
+}
+
+/// What people call a set of nodes: a node's own name, everybody, a role, or a number.
+fn set_name(start: &State, nodes: &BTreeSet<NodeName>, others: usize) -> String {
+    if nodes.len() == 1
+        && let Some(one) = nodes.first()
+    {
+        return one.to_string();
+    }
+    let with = |role| start.nodes_with(role).cloned().collect::<BTreeSet<_>>();
+    if nodes.len() == start.nodes.len() {
+        "@all".into()
+    } else if *nodes == with(Role::ControlPlane) {
+        "@control-planes".into()
+    } else if *nodes == with(Role::Worker) {
+        "@workers".into()
+    } else {
+        format!("@set-{}", others + 1)
+    }
+}

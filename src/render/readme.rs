@@ -1,0 +1,278 @@
+//! The READMEs: of the plan, and of each phase. For a reader without context, on a code host as it
+//! is: tables and words.
+
+use std::collections::BTreeSet;
+
+use minijinja::{Value, context};
+
+use super::PhaseView;
+use super::cluster::Ownership;
+use super::scripts::render;
+use crate::coverage::Coverage;
+use crate::diagnostic::Result;
+use crate::names::NodeName;
+use crate::pki::certificate::utc;
+use crate::rotation::Rotation;
+
+/// Text inside a Markdown table or line: nothing in it may end the cell, the line or the code span.
+fn cell(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '|' | '\\' | '<' | '>' | '*' | '[' | ']' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The text as a sentence begins.
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// Names, or how many.
+fn listed(rotation: &Rotation, nodes: &BTreeSet<NodeName>) -> String {
+    if nodes.is_empty() {
+        return "-".into();
+    }
+    if nodes.len() > 1 && nodes.len() == rotation.start.nodes.len() {
+        return format!("all {}", nodes.len());
+    }
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    if names.len() <= 6 {
+        names.join(", ")
+    } else {
+        format!("{} nodes", names.len())
+    }
+}
+
+fn restarts(rotation: &Rotation, view: &PhaseView) -> Vec<String> {
+    view.changes
+        .restarts()
+        .into_iter()
+        .map(|(what, nodes)| format!("{} on {}", cell(&what), listed(rotation, &nodes)))
+        .collect()
+}
+
+/// What a phase does in the cluster, in words.
+fn in_cluster(view: &PhaseView) -> Vec<String> {
+    let count = |owner: Ownership| {
+        view.cluster
+            .objects
+            .iter()
+            .filter(|(_, o)| *o == owner)
+            .count()
+    };
+    let counts = view.cluster.counts();
+    let number = |op: &str| counts.get(op).copied().unwrap_or(0);
+    let mut out = Vec::new();
+    let mut say = |n: usize, one: &str, many: &str| {
+        if n > 0 {
+            out.push(format!("{n} {}", if n == 1 { one } else { many }));
+        }
+    };
+    say(
+        count(Ownership::Applied),
+        "object applied",
+        "objects applied",
+    );
+    say(
+        count(Ownership::Awaited),
+        "object waited for",
+        "objects waited for",
+    );
+    say(count(Ownership::Pruned), "object pruned", "objects pruned");
+    say(number("rollout"), "workload rolled", "workloads rolled");
+    say(
+        number("gate-pods"),
+        "pod that no roll reaches",
+        "pods that no roll reaches",
+    );
+    say(
+        number("probe"),
+        "served certificate verified",
+        "served certificates verified",
+    );
+    say(
+        number("gate-nodes"),
+        "list of Node objects compared",
+        "lists of Node objects compared",
+    );
+    say(
+        number("ack"),
+        "acknowledgement asked for",
+        "acknowledgements asked for",
+    );
+    let users = view.done.after().changed_users(&view.done.before).len();
+    say(
+        users,
+        "user's kubeconfig handed out",
+        "users' kubeconfigs handed out",
+    );
+    out
+}
+
+/// A phase's README.
+pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
+    let phase = view.done.phase;
+    let steps: Vec<Value> = view
+        .done
+        .outcome
+        .steps
+        .iter()
+        .map(|step| {
+            let place = match step.part {
+                crate::phases::Part::Nodes { serial: true } => "on the nodes, one after another",
+                crate::phases::Part::Nodes { serial: false } => "on the nodes, in any order",
+                crate::phases::Part::Cluster => "in the cluster, with kubectl",
+            };
+            context! { title => upper_first(&step.title), place => place }
+        })
+        .collect();
+    let objects: Vec<Value> = view
+        .cluster
+        .objects
+        .iter()
+        .map(|(id, owner)| {
+            let how = match owner {
+                Ownership::Applied => "applied",
+                Ownership::Awaited => "written by its controller; waited for",
+                Ownership::Pruned => "pruned",
+            };
+            context! { id => id.to_string(), how => how }
+        })
+        .collect();
+    let acknowledgements: Vec<Value> = view
+        .cluster
+        .acknowledgements()
+        .into_iter()
+        .map(|(name, text)| context! { name => name, text => text })
+        .collect();
+    let order = view.order();
+    render(
+        "phase/README.md",
+        include_str!("../../templates/phase/README.md"),
+        context! {
+            directory => view.directory(),
+            title => upper_first(phase.title),
+            act => phase.act.as_str(),
+            page_step => phase.page_step,
+            why => phase.why.split_whitespace().collect::<Vec<_>>().join(" "),
+            steps => steps,
+            files => view.changes.file_count(),
+            nodes => listed(rotation, &view.changes.nodes()),
+            on_nodes => !view.changes.is_empty(),
+            on_cluster => !view.cluster.is_empty(),
+            cluster_first => order.starts_with("cluster"),
+            restarts => restarts(rotation, view),
+            objects => objects,
+            in_cluster => in_cluster(view),
+            acknowledgements => acknowledgements,
+            absent => view.done.outcome.absent.iter().map(|a| cell(a)).collect::<Vec<_>>(),
+            notes => view.cluster.notes().into_iter().map(cell).collect::<Vec<_>>(),
+            way_back => phase.way_back,
+            gate => gate(view),
+        },
+    )
+}
+
+/// What must hold before the next phase.
+fn gate(view: &PhaseView) -> String {
+    match (view.changes.is_empty(), view.cluster.is_empty()) {
+        (true, true) => "None: nothing changes here.".into(),
+        (false, true) => "`verify.sh` exits 0 on every node named above.".into(),
+        (true, false) => "`verify.sh --cluster` exits 0.".into(),
+        (false, false) => {
+            "`verify.sh` exits 0 on every node named above, and `verify.sh --cluster` exits 0."
+                .into()
+        }
+    }
+}
+
+/// The plan's README.
+pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Result<String> {
+    let spec = rotation.spec;
+    let cas: Vec<Value> = rotation
+        .cas
+        .values()
+        .map(|pair| {
+            context! {
+                name => pair.name.as_str(),
+                old => cell(pair.old.subject()),
+                old_until => utc(pair.old.not_after()),
+                new => cell(pair.new.subject()),
+                new_until => utc(pair.new.not_after()),
+                new_key => pair.new.key_algorithm_text(),
+                new_sha256 => pair.new.fingerprint(),
+            }
+        })
+        .collect();
+    let phases: Vec<Value> = views
+        .iter()
+        .map(|view| {
+            let idle = view.changes.is_empty() && view.cluster.is_empty();
+            context! {
+                directory => view.directory(),
+                act => view.done.phase.act.as_str(),
+                page_step => view.done.phase.page_step,
+                title => view.done.phase.title,
+                nodes => if idle { "nothing to do".to_owned() } else { listed(rotation, &view.changes.nodes()) },
+                files => view.changes.file_count(),
+                restarts => restarts(rotation, view).join("; "),
+                in_cluster => in_cluster(view).join("; "),
+            }
+        })
+        .collect();
+    let users: Vec<String> = rotation
+        .start
+        .users
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    let stale: Vec<String> = coverage
+        .stale_sources
+        .iter()
+        .map(|id| cell(&id.to_string()))
+        .collect();
+    let count = |phases: &[PhaseView]| phases.iter().map(|v| v.changes.file_count()).sum::<usize>();
+    render(
+        "README.md",
+        include_str!("../../templates/README.md"),
+        context! {
+            cluster => spec.cluster.as_str(),
+            kubernetes => spec.kubernetes.to_string(),
+            endpoint => spec.endpoint.as_str(),
+            id => spec.id.as_str(),
+            from => utc(spec.not_before),
+            until => utc(spec.window_end),
+            cas => cas,
+            phases => phases,
+            nodes => rotation.start.nodes.len(),
+            control_planes => rotation.start.nodes_with(crate::spec::Role::ControlPlane).count(),
+            leaves => rotation.leaves.len(),
+            files => count(views),
+            users => users,
+            stale => stale,
+            unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
+            external => spec.external_leaves.iter().map(|l| context! { owner => cell(&l.owner), sha256 => l.fingerprint.as_str() }).collect::<Vec<_>>(),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_stays_in_its_cell() {
+        assert_eq!(cell("a|b\nc<script>"), "a\\|b c\\<script\\>");
+    }
+}

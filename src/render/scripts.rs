@@ -1,0 +1,151 @@
+//! The scripts of a phase and the table that they read first. What they share lies once in `lib/`.
+
+use std::fmt::Write as _;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, context};
+
+use super::PhaseView;
+use crate::diagnostic::{Code, Diagnostic, Result};
+use crate::rotation::Rotation;
+use crate::state::ObjectId;
+
+/// The library of the scripts: name below `lib/` and text.
+pub fn library() -> [(&'static str, String); 6] {
+    let text = str::to_owned;
+    [
+        (
+            "cluster.sh",
+            text(include_str!("../../templates/lib/cluster.sh")),
+        ),
+        ("main.sh", text(include_str!("../../templates/lib/main.sh"))),
+        ("node.sh", text(include_str!("../../templates/lib/node.sh"))),
+        (
+            "process.sh",
+            text(include_str!("../../templates/lib/process.sh")),
+        ),
+        (
+            "public-form.sh",
+            text(include_str!("../../templates/public-form.sh")),
+        ),
+        ("user.sh", text(include_str!("../../templates/lib/user.sh"))),
+    ]
+}
+
+/// The usual syntax, but files keep the line break at their end.
+fn syntax() -> Result<SyntaxConfig> {
+    SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .build()
+        .map_err(|e| template_defect("syntax", &e))
+}
+
+fn template_defect(name: &str, error: &minijinja::Error) -> Diagnostic {
+    Diagnostic::new(
+        Code::EditMismatch,
+        format!("the template {name} failed: {error:#}"),
+        "this is a defect in carota: please report it",
+    )
+}
+
+/// Renders a template. A template that fails is a defect, reported as such.
+pub fn render(name: &str, template: &str, context: minijinja::Value) -> Result<String> {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    env.set_syntax(syntax()?);
+    env.render_named_str(name, template, context)
+        .map_err(|e| template_defect(name, &e))
+}
+
+/// `apply.sh`, `verify.sh` and `rollback.sh`.
+pub fn of(view: &PhaseView) -> Result<Vec<(&'static str, String)>> {
+    let phase = view.done.phase;
+    let summary = comment_lines(phase.why);
+    let nodes = if view.changes.is_empty() {
+        "nothing".to_owned()
+    } else {
+        let nodes = view.changes.nodes();
+        let many = if nodes.len() == 1 { "node" } else { "nodes" };
+        format!(
+            "{} files on {} {many}",
+            view.changes.file_count(),
+            nodes.len()
+        )
+    };
+    let cluster = if view.cluster.is_empty() {
+        "nothing".to_owned()
+    } else {
+        view.cluster
+            .counts()
+            .iter()
+            .map(|(op, n)| format!("{op} {n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    [
+        ("apply.sh", include_str!("../../templates/phase/apply.sh")),
+        ("verify.sh", include_str!("../../templates/phase/verify.sh")),
+        (
+            "rollback.sh",
+            include_str!("../../templates/phase/rollback.sh"),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, template)| {
+        let context = context! {
+            phase => context! { name => view.directory(), number => phase.number },
+            title => phase.title,
+            summary => &summary,
+            nodes => &nodes,
+            cluster => &cluster,
+        };
+        Ok((name, render(name, template, context)?))
+    })
+    .collect()
+}
+
+/// A paragraph wrapped to lines of a comment.
+fn comment_lines(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().filter(|l| l.len() + 1 + word.len() <= 98);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// PHASE.
+pub fn phase_file(rotation: &Rotation, view: &PhaseView, previous: Option<String>) -> String {
+    let spec = rotation.spec;
+    let uid = rotation
+        .start
+        .object(&ObjectId::new("namespaces", "", "kube-system"))
+        .and_then(|o| o.pointer("/metadata/uid"))
+        .and_then(|uid| uid.as_str())
+        .unwrap_or_default();
+    let mut out = String::new();
+    for (key, value) in [
+        ("number", format!("{:02}", view.done.phase.number)),
+        ("name", view.done.phase.name.to_owned()),
+        ("previous", previous.unwrap_or_else(|| "-".to_owned())),
+        ("id", spec.id.clone()),
+        ("order", view.order()),
+        (
+            "serial",
+            (if view.serial() { "1" } else { "any" }).to_owned(),
+        ),
+        ("not-before", spec.not_before.to_string()),
+        ("not-after", spec.window_end.to_string()),
+        ("cluster-uid", uid.to_owned()),
+    ] {
+        let _ = writeln!(out, "{key}\t{value}");
+    }
+    out
+}
