@@ -20,7 +20,8 @@ const FIRST: &str = "01-first";
 const SECOND: &str = "02-second";
 
 /// A file name with everything that a careless script would run, split or expand.
-const HOSTILE: &str = "/etc/kubernetes/pki/-n $(touch canary)`touch canary`;touch canary 'q' \"d\" * [a] \\ ü.crt";
+const HOSTILE: &str =
+    "/etc/kubernetes/pki/-n $(touch canary)`touch canary`;touch canary 'q' \"d\" * [a] \\ ü.crt";
 const KEY: &str = "/etc/kubernetes/pki/new dir/-ca.key";
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 const BOOT: &str = "/etc/kubernetes/boot strap.conf";
@@ -42,26 +43,62 @@ struct Action {
 }
 
 impl Action {
-    fn write(step: u8, path: &str, mode: u32, keys: &'static str, pre: Option<&str>, post: &str) -> Self {
+    fn write(
+        step: u8,
+        path: &str,
+        mode: u32,
+        keys: &'static str,
+        pre: Option<&str>,
+        post: &str,
+    ) -> Self {
         let (pre, post) = (pre.map(str::to_owned), Some(post.to_owned()));
-        Self { step, set: "@all", op: "write", path: path.to_owned(), mode, keys, pre, post }
+        Self {
+            step,
+            set: "@all",
+            op: "write",
+            path: path.to_owned(),
+            mode,
+            keys,
+            pre,
+            post,
+        }
     }
 
     fn remove(step: u8, path: &str, pre: &str) -> Self {
-        Self { step, set: "@all", op: "remove", path: path.to_owned(), mode: 0, keys: "-", pre: Some(pre.to_owned()), post: None }
+        Self {
+            step,
+            set: "@all",
+            op: "remove",
+            path: path.to_owned(),
+            mode: 0,
+            keys: "-",
+            pre: Some(pre.to_owned()),
+            post: None,
+        }
     }
 
     fn restart(step: u8, what: &str, runs: Option<&str>) -> Self {
         let post = runs.map(str::to_owned);
-        Self { step, set: "@all", op: "restart", path: what.to_owned(), mode: 0, keys: "-", pre: None, post }
+        Self {
+            step,
+            set: "@all",
+            op: "restart",
+            path: what.to_owned(),
+            mode: 0,
+            keys: "-",
+            pre: None,
+            post,
+        }
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The public form of the few shapes that the plan has, computed apart from the scripts.
@@ -86,7 +123,11 @@ fn public(path: &str, text: &str) -> String {
             }
         } else if let Some((indent, value)) = line.split_once("client-key-data: ") {
             count += 1;
-            let _ = writeln!(out, "{indent}client-key-data: carota-kept:sha256:{}", hex(value.as_bytes()));
+            let _ = writeln!(
+                out,
+                "{indent}client-key-data: carota-kept:sha256:{}",
+                hex(value.as_bytes())
+            );
         } else if let Some((indent, _)) = line.split_once("token: ") {
             count += 1;
             let _ = writeln!(out, "{indent}token: carota-kept:token@{place}#{count}");
@@ -103,7 +144,13 @@ fn key() -> &'static str {
     static KEY: OnceLock<String> = OnceLock::new();
     KEY.get_or_init(|| {
         let made = Command::new("openssl")
-            .args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args([
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
             .output()
             .expect("openssl makes the test's keys");
         String::from_utf8(made.stdout).expect("PEM is text")
@@ -115,13 +162,21 @@ fn token() -> String {
 }
 
 fn kubeconfig(ca: &str) -> String {
-    let data = key().lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    let data = key()
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect::<String>();
     // Base64 of base64 is as good a stand-in for base64 of PEM as any, and as private.
-    format!("clusters:\n- cluster:\n    certificate-authority-data: {ca}\nusers:\n- user:\n    client-key-data: {data}{data}\n")
+    format!(
+        "clusters:\n- cluster:\n    certificate-authority-data: {ca}\nusers:\n- user:\n    client-key-data: {data}{data}\n"
+    )
 }
 
 fn bootstrap(ca: &str) -> String {
-    format!("clusters:\n- cluster:\n    certificate-authority-data: {ca}\nusers:\n- user:\n    token: {}\n", token())
+    format!(
+        "clusters:\n- cluster:\n    certificate-authority-data: {ca}\nusers:\n- user:\n    token: {}\n",
+        token()
+    )
 }
 
 fn manifest(ca: &str) -> String {
@@ -134,36 +189,83 @@ fn manifest(ca: &str) -> String {
 }
 
 fn first_phase() -> Vec<Action> {
-    let (narrow, wide) = (manifest("/etc/kubernetes/pki/ca.crt"), manifest("/etc/kubernetes/pki/ca-bundle.crt"));
+    let (narrow, wide) = (
+        manifest("/etc/kubernetes/pki/ca.crt"),
+        manifest("/etc/kubernetes/pki/ca-bundle.crt"),
+    );
     vec![
         Action::write(1, HOSTILE, 0o644, "-", None, "both\n"),
         Action::write(1, KEY, 0o600, "new", None, key()),
-        Action::write(2, ADMIN, 0o600, "kept", Some(&kubeconfig("OLD")), &kubeconfig("BOTH")),
+        Action::write(
+            2,
+            ADMIN,
+            0o600,
+            "kept",
+            Some(&kubeconfig("OLD")),
+            &kubeconfig("BOTH"),
+        ),
         Action::write(2, MANIFEST, 0o600, "-", Some(&narrow), &wide),
         Action::restart(2, &format!("static-pod:{MANIFEST}"), Some(&wide)),
-        Action::write(3, BOOT, 0o640, "kept", Some(&bootstrap("OLD")), &bootstrap("BOTH")),
+        Action::write(
+            3,
+            BOOT,
+            0o640,
+            "kept",
+            Some(&bootstrap("OLD")),
+            &bootstrap("BOTH"),
+        ),
         Action::restart(3, "kubelet", None),
         Action::remove(3, OLD, "old\n"),
     ]
 }
 
 fn second_phase() -> Vec<Action> {
-    let (narrow, wide) = (manifest("/etc/kubernetes/pki/ca.crt"), manifest("/etc/kubernetes/pki/ca-bundle.crt"));
+    let (narrow, wide) = (
+        manifest("/etc/kubernetes/pki/ca.crt"),
+        manifest("/etc/kubernetes/pki/ca-bundle.crt"),
+    );
     vec![
         Action::write(1, MANIFEST, 0o600, "-", Some(&wide), &narrow),
         Action::restart(1, &format!("static-pod:{MANIFEST}"), Some(&narrow)),
-        Action::write(2, ADMIN, 0o600, "kept", Some(&kubeconfig("BOTH")), &kubeconfig("NEW")),
-        Action { set: "cp-1", ..Action::write(3, ADMIN, 0o600, "kept", Some(&kubeconfig("NEW")), &kubeconfig("NEWEST")) },
+        Action::write(
+            2,
+            ADMIN,
+            0o600,
+            "kept",
+            Some(&kubeconfig("BOTH")),
+            &kubeconfig("NEW"),
+        ),
+        Action {
+            set: "cp-1",
+            ..Action::write(
+                3,
+                ADMIN,
+                0o600,
+                "kept",
+                Some(&kubeconfig("NEW")),
+                &kubeconfig("NEWEST"),
+            )
+        },
         Action::remove(3, HOSTILE, "both\n"),
     ]
 }
 
 /// What the fault injection runs: each kind of action once, as few operations as that takes.
 fn faulty_phase() -> Vec<Action> {
-    let (narrow, wide) = (manifest("/etc/kubernetes/pki/ca.crt"), manifest("/etc/kubernetes/pki/ca-bundle.crt"));
+    let (narrow, wide) = (
+        manifest("/etc/kubernetes/pki/ca.crt"),
+        manifest("/etc/kubernetes/pki/ca-bundle.crt"),
+    );
     vec![
         Action::write(1, KEY, 0o600, "new", None, key()),
-        Action::write(2, ADMIN, 0o600, "kept", Some(&kubeconfig("OLD")), &kubeconfig("BOTH")),
+        Action::write(
+            2,
+            ADMIN,
+            0o600,
+            "kept",
+            Some(&kubeconfig("OLD")),
+            &kubeconfig("BOTH"),
+        ),
         Action::write(2, MANIFEST, 0o600, "-", Some(&narrow), &wide),
         Action::restart(2, &format!("static-pod:{MANIFEST}"), Some(&wide)),
         Action::remove(3, OLD, "old\n"),
@@ -192,8 +294,16 @@ fn below(root: &Path, path: &str) -> PathBuf {
 impl Fixture {
     fn new(phases: &[(&str, Vec<Action>)]) -> Self {
         let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.expect("temporary folder");
-        let fixture = Self { dir, runs: AtomicUsize::new(0) };
+        let dir = if memory.is_dir() {
+            TempDir::new_in(memory)
+        } else {
+            TempDir::new()
+        }
+        .expect("temporary folder");
+        let fixture = Self {
+            dir,
+            runs: AtomicUsize::new(0),
+        };
         fixture.write_lib();
         let mut previous = "-";
         for (name, actions) in phases {
@@ -207,28 +317,56 @@ impl Fixture {
 
     /// The folder of the plan has a hostile name too.
     fn plan(&self) -> PathBuf {
-        self.dir.path().join("a $(touch canary) 'q' \"d\" [b], ü/plan")
+        self.dir
+            .path()
+            .join("a $(touch canary) 'q' \"d\" [b], ü/plan")
     }
 
     fn write_lib(&self) {
         for entry in fs::read_dir(repository("templates/lib")).expect("templates/lib") {
             let path = entry.expect("entry").path();
-            put(&self.plan().join("lib").join(path.file_name().expect("name")), &fs::read_to_string(&path).expect("text"));
+            put(
+                &self
+                    .plan()
+                    .join("lib")
+                    .join(path.file_name().expect("name")),
+                &fs::read_to_string(&path).expect("text"),
+            );
         }
-        let form = fs::read_to_string(repository("tests/scripts/public-form.sh")).expect("stand-in");
+        let form =
+            fs::read_to_string(repository("tests/scripts/public-form.sh")).expect("stand-in");
         put(&self.plan().join("lib/public-form.sh"), &form);
     }
 
     fn write_phase(&self, name: &str, previous: &str, actions: &[Action]) {
-        let owner = fs::metadata(self.dir.path()).map(|meta| format!("{}:{}", meta.uid(), meta.gid())).expect("owner");
+        let owner = fs::metadata(self.dir.path())
+            .map(|meta| format!("{}:{}", meta.uid(), meta.gid()))
+            .expect("owner");
         let folder = self.plan().join(name);
         let mut changes = String::new();
         for action in actions {
-            let hash = |text: &Option<String>| text.as_ref().map_or("absent".to_owned(), |text| hex(public(&action.path, text).as_bytes()));
+            let hash = |text: &Option<String>| {
+                text.as_ref().map_or("absent".to_owned(), |text| {
+                    hex(public(&action.path, text).as_bytes())
+                })
+            };
             let (pre, post, mode, user) = match action.op {
-                "write" => (hash(&action.pre), hash(&action.post), format!("{:04o}", action.mode), owner.as_str()),
+                "write" => (
+                    hash(&action.pre),
+                    hash(&action.post),
+                    format!("{:04o}", action.mode),
+                    owner.as_str(),
+                ),
                 "remove" => (hash(&action.pre), "-".into(), "-".into(), "-"),
-                _ => ("-".into(), action.post.as_ref().map_or("-".into(), |text| hex(text.as_bytes())), "-".into(), "-"),
+                _ => (
+                    "-".into(),
+                    action
+                        .post
+                        .as_ref()
+                        .map_or("-".into(), |text| hex(text.as_bytes())),
+                    "-".into(),
+                    "-",
+                ),
             };
             let _ = writeln!(
                 changes,
@@ -236,18 +374,32 @@ impl Fixture {
                 action.step, action.set, action.op, action.path, action.keys
             );
             if let (Some(post), "write") = (&action.post, action.op) {
-                put(&below(&folder.join("nodes").join(action.set), &action.path), &public(&action.path, post));
+                put(
+                    &below(&folder.join("nodes").join(action.set), &action.path),
+                    &public(&action.path, post),
+                );
                 if action.keys == "new" {
-                    put(&below(&self.plan().join("../secrets/nodes/cp-1").join(name), &action.path), post);
+                    put(
+                        &below(
+                            &self.plan().join("../secrets/nodes/cp-1").join(name),
+                            &action.path,
+                        ),
+                        post,
+                    );
                 }
             }
         }
         put(&folder.join("CHANGES"), &changes);
-        put(&folder.join("NODES"), "@all\tcp-1\n@all\tcp-2\ncp-1\tcp-1\n");
+        put(
+            &folder.join("NODES"),
+            "@all\tcp-1\n@all\tcp-2\ncp-1\tcp-1\n",
+        );
         let number = &name[..2];
         put(
             &folder.join("PHASE"),
-            &format!("number\t{number}\nname\t{name}\nprevious\t{previous}\nid\t2026-11\norder\tnode\nserial\tany\nnot-before\t1000\nnot-after\t99999999999\n"),
+            &format!(
+                "number\t{number}\nname\t{name}\nprevious\t{previous}\nid\t2026-11\norder\tnode\nserial\tany\nnot-before\t1000\nnot-after\t99999999999\n"
+            ),
         );
         for verb in ["apply", "verify", "rollback"] {
             put(&folder.join(format!("{verb}.sh")), &script(name, verb));
@@ -257,12 +409,17 @@ impl Fixture {
     fn write_programs(&self) {
         let bin = self.dir.path().join("bin");
         for (name, source) in [("systemctl", "systemctl.sh"), ("kubectl", "kubectl.sh")] {
-            program(&bin.join(name), &fs::read_to_string(repository("tests/scripts").join(source)).expect("stand-in"));
+            program(
+                &bin.join(name),
+                &fs::read_to_string(repository("tests/scripts").join(source)).expect("stand-in"),
+            );
         }
         program(&bin.join("curl"), "#!/bin/sh\necho 200\n");
         program(&bin.join("sleep"), "#!/bin/sh\nexec /usr/bin/sleep 0.05\n");
         let fault = fs::read_to_string(repository("tests/scripts/fault.sh")).expect("stand-in");
-        for name in ["cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir"] {
+        for name in [
+            "cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir",
+        ] {
             program(&self.dir.path().join("fault").join(name), &fault);
         }
         fs::create_dir(self.dir.path().join("home")).expect("home");
@@ -288,20 +445,34 @@ impl Fixture {
     /// A new node, as the snapshot saw it.
     fn node(&self) -> PathBuf {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
-        let root = self.dir.path().join(format!("roots/a node's \"root\" {number}"));
+        let root = self
+            .dir
+            .path()
+            .join(format!("roots/a node's \"root\" {number}"));
         for (path, text, mode) in [
             (ADMIN, kubeconfig("OLD"), 0o600),
             (BOOT, bootstrap("OLD"), 0o640),
             (MANIFEST, manifest("/etc/kubernetes/pki/ca.crt"), 0o600),
             (OLD, "old\n".to_owned(), 0o604),
-            ("/etc/kubernetes/manifests/.hidden", "not a pod\n".to_owned(), 0o644),
+            (
+                "/etc/kubernetes/manifests/.hidden",
+                "not a pod\n".to_owned(),
+                0o644,
+            ),
         ] {
             put(&below(&root, path), &text);
-            fs::set_permissions(below(&root, path), fs::Permissions::from_mode(mode)).expect("mode");
+            fs::set_permissions(below(&root, path), fs::Permissions::from_mode(mode))
+                .expect("mode");
         }
         fs::create_dir_all(root.join("proc")).expect("proc");
-        for call in [vec!["static-pod".into(), below(&root, MANIFEST).into_os_string()], vec!["restart".into(), "kubelet".into()]] {
-            let done = Command::new(self.dir.path().join("bin/systemctl")).args(call).env("SANDBOX", &root).status();
+        for call in [
+            vec!["static-pod".into(), below(&root, MANIFEST).into_os_string()],
+            vec!["restart".into(), "kubelet".into()],
+        ] {
+            let done = Command::new(self.dir.path().join("bin/systemctl"))
+                .args(call)
+                .env("SANDBOX", &root)
+                .status();
             assert!(done.expect("stand-in").success());
         }
         root
@@ -313,7 +484,10 @@ impl Fixture {
         command
             .args(&shell[1..])
             .arg(self.plan().join(phase).join(format!("{verb}.sh")))
-            .env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()))
+            .env(
+                "PATH",
+                format!("{}:{path}", self.dir.path().join("bin").display()),
+            )
             .env("HOME", self.dir.path().join("home"))
             .current_dir(self.dir.path().join("home"));
         command
@@ -321,29 +495,66 @@ impl Fixture {
 
     fn on_node(&self, shell: &[&str], phase: &str, verb: &str, root: &Path) -> Command {
         let mut command = self.command(shell, phase, verb);
-        command.args(["--node", "cp-1", "--timeout", "5", "--root"]).arg(root);
+        command
+            .args(["--node", "cp-1", "--timeout", "5", "--root"])
+            .arg(root);
         let temporary = root.with_extension("tmp");
         fs::create_dir_all(&temporary).expect("folder");
-        command.env("TMPDIR", temporary).env("SANDBOX", root).env("CAROTA_TEST_RESTART", self.dir.path().join("bin/systemctl"));
+        command
+            .env("TMPDIR", temporary)
+            .env("SANDBOX", root)
+            .env("CAROTA_TEST_RESTART", self.dir.path().join("bin/systemctl"));
         command
     }
 
     fn run(&self, shell: &[&str], phase: &str, verb: &str, root: &Path, more: &[&str]) -> Output {
-        self.on_node(shell, phase, verb, root).args(more).output().expect("the shell runs")
+        self.on_node(shell, phase, verb, root)
+            .args(more)
+            .output()
+            .expect("the shell runs")
     }
 
     /// Runs a script that must stop with this exit code, say this, and change nothing.
-    fn refused(&self, shell: &[&str], phase: &str, verb: &str, root: &Path, more: &[&str], exit: i32, says: &str) {
+    fn refused(
+        &self,
+        shell: &[&str],
+        phase: &str,
+        verb: &str,
+        root: &Path,
+        more: &[&str],
+        exit: i32,
+        says: &str,
+    ) {
         let before = files(root);
         let output = self.run(shell, phase, verb, root, more);
-        assert_eq!(output.status.code(), Some(exit), "{shell:?} {phase} {verb} {more:?}: {}", text(&output));
-        assert!(text(&output).contains(says), "{says:?} is missing in: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(exit),
+            "{shell:?} {phase} {verb} {more:?}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).contains(says),
+            "{says:?} is missing in: {}",
+            text(&output)
+        );
         assert_eq!(files(root), before, "a refused run changed something");
     }
 
-    fn succeeds(&self, shell: &[&str], phase: &str, verb: &str, root: &Path, more: &[&str]) -> String {
+    fn succeeds(
+        &self,
+        shell: &[&str],
+        phase: &str,
+        verb: &str,
+        root: &Path,
+        more: &[&str],
+    ) -> String {
         let output = self.run(shell, phase, verb, root, more);
-        assert!(output.status.success(), "{shell:?} {phase} {verb}: {}", text(&output));
+        assert!(
+            output.status.success(),
+            "{shell:?} {phase} {verb}: {}",
+            text(&output)
+        );
         self.nothing_private(&text(&output), root);
         text(&output)
     }
@@ -353,15 +564,28 @@ impl Fixture {
         let log = fs::read_to_string(root.join("var/lib/carota/2026-11/log")).unwrap_or_default();
         let body = key().lines().nth(1).expect("a line of the key");
         for text in [output, &log] {
-            assert!(!text.contains(body) && !text.contains(&token()), "private value in: {text}");
+            assert!(
+                !text.contains(body) && !text.contains(&token()),
+                "private value in: {text}"
+            );
         }
-        assert!(tree(&root.with_extension("tmp")).is_empty(), "a temporary file is left");
-        assert!(!self.dir.path().join("home/canary").exists(), "something hostile was executed");
+        assert!(
+            tree(&root.with_extension("tmp")).is_empty(),
+            "a temporary file is left"
+        );
+        assert!(
+            !self.dir.path().join("home/canary").exists(),
+            "something hostile was executed"
+        );
     }
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn program(path: &Path, text: &str) {
@@ -371,7 +595,8 @@ fn program(path: &Path, text: &str) {
 
 /// A thin script, from its template.
 fn script(phase: &str, verb: &str) -> String {
-    let template = fs::read_to_string(repository("templates/phase").join(format!("{verb}.sh"))).expect("template");
+    let template = fs::read_to_string(repository("templates/phase").join(format!("{verb}.sh")))
+        .expect("template");
     let mut environment = minijinja::Environment::new();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     let context = minijinja::context! {
@@ -381,12 +606,18 @@ fn script(phase: &str, verb: &str) -> String {
         nodes => "cp-1, cp-2",
         cluster => "nothing",
     };
-    environment.render_str(&template, context).expect("the template renders")
+    environment
+        .render_str(&template, context)
+        .expect("the template renders")
 }
 
 #[derive(Debug, PartialEq, Eq, Clone)]
 enum Entry {
-    File { bytes: Vec<u8>, mode: u32, owner: (u32, u32) },
+    File {
+        bytes: Vec<u8>,
+        mode: u32,
+        owner: (u32, u32),
+    },
     Link(PathBuf),
     Folder,
 }
@@ -398,7 +629,12 @@ fn tree(folder: &Path) -> BTreeMap<String, Entry> {
     while let Some(next) = open.pop() {
         for entry in fs::read_dir(&next).expect("folder").flatten() {
             let path = entry.path();
-            let name = path.strip_prefix(folder).expect("below").to_str().expect("UTF-8").to_owned();
+            let name = path
+                .strip_prefix(folder)
+                .expect("below")
+                .to_str()
+                .expect("UTF-8")
+                .to_owned();
             let meta = path.symlink_metadata().expect("meta");
             let kind = if meta.is_symlink() {
                 Entry::Link(fs::read_link(&path).expect("link"))
@@ -407,7 +643,11 @@ fn tree(folder: &Path) -> BTreeMap<String, Entry> {
                 Entry::Folder
             } else {
                 let bytes = fs::read(&path).expect("bytes");
-                Entry::File { bytes, mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) }
+                Entry::File {
+                    bytes,
+                    mode: meta.mode() & 0o7777,
+                    owner: (meta.uid(), meta.gid()),
+                }
             };
             found.insert(name, kind);
         }
@@ -418,7 +658,9 @@ fn tree(folder: &Path) -> BTreeMap<String, Entry> {
 /// The node's own files: all but the journal and the processes.
 fn files(root: &Path) -> BTreeMap<String, Entry> {
     let mut all = tree(root);
-    all.retain(|path, _| !path.starts_with("var") && !path.starts_with("proc") && path != "last-pid");
+    all.retain(|path, _| {
+        !path.starts_with("var") && !path.starts_with("proc") && path != "last-pid"
+    });
     all
 }
 
@@ -446,21 +688,38 @@ fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
     in_every_shell(|shell| {
         let root = fixture.node();
         let start = files(&root);
-        fixture.succeeds(shell, FIRST, "apply", &root, &["--digest", &fixture.digest()]);
+        fixture.succeeds(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--digest", &fixture.digest()],
+        );
         assert_eq!(content(&root, HOSTILE), "both\n");
         assert_eq!(content(&root, KEY), key());
         assert_eq!(content(&root, ADMIN), kubeconfig("BOTH"));
         assert_eq!(content(&root, BOOT), bootstrap("BOTH"));
         assert!(!below(&root, OLD).exists());
         let mode = |path: &str| fs::metadata(below(&root, path)).expect("meta").mode() & 0o777;
-        assert_eq!([mode(HOSTILE), mode(KEY), mode(ADMIN), mode(BOOT)], [0o644, 0o600, 0o600, 0o640]);
+        assert_eq!(
+            [mode(HOSTILE), mode(KEY), mode(ADMIN), mode(BOOT)],
+            [0o644, 0o600, 0o600, 0o640]
+        );
         assert_eq!(mode("/var/lib/carota/2026-11"), 0o700);
         fixture.succeeds(shell, FIRST, "verify", &root, &[]);
         let middle = files(&root);
         fixture.succeeds(shell, SECOND, "apply", &root, &[]);
         assert_eq!(content(&root, ADMIN), kubeconfig("NEWEST"));
         fixture.succeeds(shell, SECOND, "verify", &root, &[]);
-        fixture.refused(shell, FIRST, "rollback", &root, &[], 12, "02-second has been applied here since");
+        fixture.refused(
+            shell,
+            FIRST,
+            "rollback",
+            &root,
+            &[],
+            12,
+            "02-second has been applied here since",
+        );
         fixture.succeeds(shell, SECOND, "rollback", &root, &[]);
         assert_eq!(files(&root), middle);
         fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
