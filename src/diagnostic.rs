@@ -14,6 +14,7 @@ use std::fmt;
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $id:literal: $summary:literal, $explanation:literal;)+) => {
         /// A stable diagnostic code.
+        #[allow(clippy::doc_markdown, reason = "the summaries are printed as they are, without markup")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $(#[doc = $summary] $variant,)+ }
 

@@ -20,7 +20,7 @@ mod tools;
 mod widen;
 mod workloads;
 
-use widen::kubeconfig_trust::hand_out as kubeconfig_hand_out;
+use widen::kubeconfig_trust::handing_out;
 
 /// The part of the rotation that a phase belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use crate::phases::tools::{
     step, text, write_manifest,
 };
 use crate::phases::widen::apiserver_trust::published_trust;
-use crate::phases::{Act, Action, Outcome, Part, Phase, kubeconfig_hand_out};
+use crate::phases::{Act, Action, Outcome, Part, Phase, handing_out};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, Role};
 use crate::state::{Process, State};
@@ -98,7 +98,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         &last,
         "prune what API servers publish; hand out users' files",
         Part::Cluster,
-        kubeconfig_hand_out(before),
+        Vec::new(),
         |draft| {
             let id = published_trust();
             for key in ["client-ca-file", "requestheader-client-ca-file"] {
@@ -119,7 +119,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             })
         },
     )?;
-    push(&mut outcome, pruned);
+    push(&mut outcome, handing_out(before, pruned));
     Ok(outcome)
 }
 

@@ -6,7 +6,7 @@ use crate::diagnostic::Result;
 use crate::edit::kubeconfig::{CertSource, Kubeconfig};
 use crate::layout::{self, snapshot_file};
 use crate::names::{NodeName, NodePath};
-use crate::phases::kubeconfig_hand_out;
+use crate::phases::handing_out;
 use crate::phases::tools::{
     Reader, change_kubeconfigs, change_users, edit_file, kubeconfig_reissued, kubeconfigs,
     recreate, step,
@@ -62,14 +62,14 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         &last,
         "hand out the users' new certificates",
         Part::Cluster,
-        kubeconfig_hand_out(before),
+        Vec::new(),
         |draft| {
             change_users(draft, |text, label| {
                 kubeconfig_reissued(rotation, text, label)
             })
         },
     )?;
-    outcome.steps.extend(users);
+    outcome.steps.extend(handing_out(before, users));
     if outcome.steps.is_empty() {
         outcome
             .absent

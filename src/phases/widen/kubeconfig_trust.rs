@@ -6,7 +6,7 @@ use crate::diagnostic::Result;
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, change_users, kubeconfig_with_trust, step,
 };
-use crate::phases::{Act, Action, Outcome, Part, Phase, workloads};
+use crate::phases::{Act, Action, Outcome, Part, Phase, Step, workloads};
 use crate::rotation::{Rotation, Trust};
 use crate::state::State;
 
@@ -45,17 +45,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         &last,
         "hand out the users' kubeconfigs",
         Part::Cluster,
-        hand_out(before),
+        Vec::new(),
         |draft| {
             change_users(draft, |text, label| {
                 kubeconfig_with_trust(rotation, text, label, Trust::Widened)
             })
         },
     )?;
-    if let Some(step) = &handed_out {
+    if let Some(step) = handing_out(before, handed_out) {
         last = step.after.clone();
+        outcome.steps.push(step);
     }
-    outcome.steps.extend(handed_out);
     // A DaemonSet that reads a kubeconfig of the host has it in memory until it starts again.
     let readers = workloads::mounting_host_paths(before, &shared);
     let rolled = step(
@@ -78,15 +78,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What to tell the operator about users' files.
-pub fn hand_out(state: &State) -> Vec<Action> {
-    let names: Vec<_> = state.users.keys().map(ToString::to_string).collect();
-    if names.is_empty() {
-        return Vec::new();
+/// Tells the operator of a step in which users' kubeconfigs change to whom they go.
+pub fn handing_out(before: &State, step: Option<Step>) -> Option<Step> {
+    let mut step = step?;
+    let users = step.after.changed_users(before);
+    if !users.is_empty() {
+        let names: Vec<_> = users.iter().map(ToString::to_string).collect();
+        step.actions.push(Action::Note(format!(
+            "Hand out the kubeconfigs in users/ to: {}. Their private keys are not in them: each user \
+             keeps the key of the present file.",
+            names.join(", ")
+        )));
     }
-    vec![Action::Note(format!(
-        "Hand out the kubeconfigs in users/ to: {}. Their private keys are not in them: each user keeps \
-         the key of the present file.",
-        names.join(", ")
-    ))]
+    Some(step)
 }

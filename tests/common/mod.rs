@@ -1,0 +1,165 @@
+//! What the test files share: examples in temporary folders, the program, and walks over trees.
+
+#![allow(
+    dead_code,
+    reason = "each test file is its own crate and uses a part of this"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The examples: every folder of `plans/`.
+pub fn examples() -> Vec<PathBuf> {
+    let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+    let mut out: Vec<_> = fs::read_dir(plans)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    out.sort();
+    assert!(out.len() >= 2, "plans/ has the current and the old cluster");
+    out
+}
+
+/// A copy of an example's inputs in a temporary folder: cluster.toml, snapshot and lock. No plan, no
+/// private file.
+pub fn inputs_of(example: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in ["cluster.toml", "carota.lock"] {
+        fs::copy(example.join(name), to.path().join(name)).unwrap();
+    }
+    copy_tree(&example.join("snapshot"), &to.path().join("snapshot"));
+    to
+}
+
+/// Copies a folder.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Every file below a folder: relative path, content and whether it is executable.
+pub fn tree(root: &Path) -> BTreeMap<String, (Vec<u8>, bool)> {
+    fn walk(root: &Path, folder: &Path, out: &mut BTreeMap<String, (Vec<u8>, bool)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            if meta.is_dir() {
+                walk(root, &path, out);
+            } else {
+                let name = path
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                let executable = meta.permissions().mode() & 0o111 != 0;
+                out.insert(name, (fs::read(&path).unwrap(), executable));
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(root, root, &mut out);
+    out
+}
+
+/// Runs the program.
+pub fn carota(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_carota"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts")
+}
+
+/// Compiles a folder's cluster.toml and expects success.
+pub fn compile(folder: &Path) -> Output {
+    let output = carota(&["compile", "cluster.toml"], folder);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Replaces text in a file, which must hold it.
+pub fn edit(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(
+        text.contains(from),
+        "{} does not hold {from:?}",
+        file.display()
+    );
+    fs::write(file, text.replace(from, to)).unwrap();
+}
+
+/// Records anew what a snapshot's file holds, after a test has changed it: FILES would refuse it.
+pub fn record_anew(snapshot: &Path, node: &str, path: &str) {
+    let table = snapshot.join("nodes").join(node).join("FILES");
+    let text = fs::read_to_string(&table).unwrap();
+    let ending = format!("\t{path}");
+    let changed: String = text
+        .lines()
+        .map(|line| {
+            if line.starts_with("f\t") && line.ends_with(&ending) {
+                let mut columns: Vec<&str> = line.split('\t').collect();
+                columns[1] = "-";
+                format!("{}\n", columns.join("\t"))
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    assert_ne!(text, changed, "{path} is not in FILES of {node}");
+    fs::write(&table, changed).unwrap();
+}
+
+/// The rows of a tab-separated table.
+pub fn table(path: &Path) -> Vec<Vec<String>> {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.split('\t').map(str::to_owned).collect())
+        .collect()
+}
+
+/// The phase folders of a plan, in order.
+pub fn phases(plan: &Path) -> Vec<PathBuf> {
+    let mut out: Vec<_> = fs::read_dir(plan)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| {
+            let name = p.file_name().unwrap().to_str().unwrap();
+            p.is_dir() && name.as_bytes()[0].is_ascii_digit()
+        })
+        .collect();
+    out.sort();
+    out
+}
+
+/// A program of the machine that a test needs as a second judge.
+pub fn judge(program: &str, arguments: &[&str], input: &[u8]) -> Output {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program} is needed ({e}); .ci/run installs it"));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
