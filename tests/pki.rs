@@ -787,11 +787,11 @@ fn a_second_run_gives_the_same_without_any_key() {
             issuer.ca_key_reference("kubernetes"),
             lock.cas["kubernetes"].key_reference
         );
-        let issued = issuer.leaves(&wanted).unwrap();
-        assert_eq!(issued.len(), 2);
-        let kept = &issued[wanted[0].old.fingerprint()];
+        let found = issuer.leaves(&wanted).unwrap();
+        assert_eq!(found.len(), 2);
+        let kept = &found[wanted[0].old.fingerprint()];
         assert!(kept.key.is_none());
-        let new = issued[wanted[1].old.fingerprint()].key.clone().unwrap();
+        let new = found[wanted[1].old.fingerprint()].key.clone().unwrap();
         assert_eq!(new.pem.is_some(), has_keys);
         assert!(new.pem_reference.starts_with("carota-kept:sha256:"));
         assert_ne!(new.pem_reference, new.base64_reference);
@@ -967,8 +967,8 @@ fn nothing_private_can_be_printed() {
     let lab = Lab::new();
     let mut issuer = Issuer::new(ROTATION, None, Keyring::default());
     issuer.ca("kubernetes", new_ca()).unwrap();
-    let issued = issuer.leaves(&requests(&lab)).unwrap();
-    let printed = format!("{issuer:?} {issued:?} {:?}", issuer.ca_key("kubernetes"));
+    let found = issuer.leaves(&requests(&lab)).unwrap();
+    let printed = format!("{issuer:?} {found:?} {:?}", issuer.ca_key("kubernetes"));
     let bodies = |text: &str| {
         let inner = |line: &&str| !line.starts_with("-----");
         text.lines()

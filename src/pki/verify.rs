@@ -13,15 +13,17 @@
 //! - a CA certificate used as a server's or client's own certificate is refused, unless it is itself
 //!   an anchor ([`VerifyError::LeafIsCa`]); Go accepts it;
 //! - certificates with issuer or subject unique identifiers are refused;
+//! - below a CA with name constraints, a wildcard of a top-level name (`*.example`) is refused;
 //! - Ed25519 and P-521 signatures are not checked but refused.
 //!
 //! As in Go, names are looked for in the SAN only, several anchors with one subject are all tried
 //! whatever their key identifiers, and a certificate that is itself an anchor needs no issuer.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 
 use super::algorithms;
@@ -160,7 +162,7 @@ pub fn verify(
         find_path(leaf, &end_entity, intermediates, anchors, (purpose, at))?;
     }
     match purpose {
-        Purpose::Server { name: Some(name) } => check_name(&end_entity, name),
+        Purpose::Server { name: Some(name) } => check_name(leaf, name),
         Purpose::Server { name: None } | Purpose::Client => Ok(()),
     }
 }
@@ -277,12 +279,42 @@ fn trust_anchor(certificate: &Certificate) -> Result<TrustAnchor<'_>, VerifyErro
     })
 }
 
-fn check_name(end_entity: &EndEntityCert<'_>, name: &str) -> Result<(), VerifyError> {
+/// Whether the SAN holds the name, as Go's `VerifyHostname` decides. webpki's own check is not used:
+/// it refuses wildcards of one label and names that Go compares exactly.
+fn check_name(certificate: &Certificate, name: &str) -> Result<(), VerifyError> {
     let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
-    let name = ServerName::try_from(bare.unwrap_or(name)).map_err(|_| VerifyError::WrongName)?;
-    end_entity
-        .verify_is_valid_for_subject_name(&name)
-        .map_err(translate)
+    let held = if let Ok(address) = bare.unwrap_or(name).parse::<IpAddr>() {
+        let wanted = address.to_canonical();
+        let mut addresses = certificate.ip_addresses().iter();
+        addresses.any(|a| a.to_canonical() == wanted)
+    } else {
+        certificate
+            .dns_names()
+            .iter()
+            .any(|dns| dns_matches(dns, name))
+    };
+    held.then_some(()).ok_or(VerifyError::WrongName)
+}
+
+fn dns_matches(pattern: &str, name: &str) -> bool {
+    let host = name.strip_suffix('.').unwrap_or(name);
+    if !(is_host(host, false) && is_host(pattern, true)) {
+        return !matches!(name, "" | ".") && pattern.eq_ignore_ascii_case(name);
+    }
+    let wildcard = pattern.strip_prefix("*.");
+    match (wildcard, host.split_once('.')) {
+        (Some(rest), Some((_, parent))) => rest.eq_ignore_ascii_case(parent),
+        (Some(_), None) => false,
+        (None, _) => pattern.eq_ignore_ascii_case(host),
+    }
+}
+
+/// Labels of letters, digits, `_` and inner `-`; the first label of a pattern may be `*`.
+fn is_host(text: &str, pattern: bool) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |l: &str| !l.is_empty() && !l.starts_with('-') && l.bytes().all(fine);
+    let rest = text.strip_prefix("*.").filter(|_| pattern);
+    rest.unwrap_or(text).split('.').all(label)
 }
 
 /// The extendedKeyUsage as Go reads it: none means any, and `any` means any.
@@ -329,7 +361,6 @@ fn translate(error: Error) -> VerifyError {
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             VerifyError::IssuerKeyDiffers
         }
-        Error::CertNotValidForName(_) => VerifyError::WrongName,
         Error::RequiredEkuNotFoundContext(_) => VerifyError::WrongPurpose,
         Error::EndEntityUsedAsCa => VerifyError::IntermediateNotCa,
         Error::PathLenConstraintViolated => VerifyError::PathTooLong,
@@ -338,5 +369,33 @@ fn translate(error: Error) -> VerifyError {
         Error::UnsupportedCertVersion => VerifyError::NotVersion3,
         Error::UnsupportedSignatureAlgorithmContext(_) => VerifyError::UnsupportedAlgorithm,
         other => VerifyError::Malformed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dns_matches;
+
+    #[test]
+    fn dns_names_match_as_in_go() {
+        for (pattern, name, matches) in [
+            ("a.example", "A.example.", true),
+            ("a.example.", "a.example.", true),
+            ("a.example.", "a.example", false),
+            ("*.example", "a.example", true),
+            ("*.example", "a.b.example", false),
+            ("*.example", "example", false),
+            ("*.example", ".example", false),
+            ("*", "example", false),
+            ("*", "*", true),
+            ("a*.example", "ab.example", false),
+            ("a.*.example", "a.b.example", false),
+            ("under_score.example", "under_score.example", true),
+            ("-a.example", "-a.example", true),
+            ("", "", false),
+            (".", ".", false),
+        ] {
+            assert_eq!(dns_matches(pattern, name), matches, "{pattern} {name}");
+        }
     }
 }
