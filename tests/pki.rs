@@ -68,6 +68,7 @@ impl Lab {
         let options = match kind {
             "rsa" => "RSA -pkeyopt rsa_keygen_bits:2048",
             "rsa-3072" => "RSA -pkeyopt rsa_keygen_bits:3072",
+            "p521" => "EC -pkeyopt ec_paramgen_curve:P-521",
             "p384" => "EC -pkeyopt ec_paramgen_curve:P-384",
             _ => "EC -pkeyopt ec_paramgen_curve:P-256",
         };
@@ -638,6 +639,30 @@ fn anchors_are_judged_as_go_judges_them() {
     assert_eq!(
         judged(&names, "serverAuth"),
         Err(VerifyError::NameNotPermitted)
+    );
+}
+
+#[test]
+fn a_kind_of_key_that_cannot_be_checked_is_said_to_be_one() {
+    let lab = Lab::new();
+    let ca = "basicConstraints=critical,CA:TRUE\n";
+    lab.issue("p521", "p521", "p521", "/CN=p521", "", ca);
+    let own = lab.certificate("p521");
+    assert_eq!(own.key_algorithm_text(), "ECDSA P-521");
+    assert!(!own.signed_by(&own));
+    lab.issue(
+        "leaf",
+        "p521",
+        "p256",
+        "/CN=leaf",
+        "",
+        "subjectAltName=DNS:api.example\n",
+    );
+    let leaf = lab.certificate("leaf");
+    let now = leaf.not_before();
+    assert_eq!(
+        verify(&leaf, &[], &[own], SERVER, now),
+        Err(VerifyError::UnsupportedAlgorithm)
     );
 }
 

@@ -50,7 +50,7 @@ proptest! {
             prop_assert_eq!(read.signed_by(&CA.certificate), read == CA.certificate);
             let anchors = [CA.certificate.clone()];
             let _ = verify(&read, &anchors, &anchors, Purpose::Client, 1_900_000_000);
-            let _ = verify(&CA.certificate, &[], &[read.clone()], Purpose::Client, 1_900_000_000);
+            let _ = verify(&CA.certificate, &[], std::slice::from_ref(&read), Purpose::Client, 1_900_000_000);
             let _ = CA.reissue(&read, 1_893_456_000, 1_924_992_000, "r");
         }
     }

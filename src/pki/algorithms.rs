@@ -128,6 +128,12 @@ pub(super) fn supported() -> Vec<&'static dyn SignatureVerificationAlgorithm> {
         .collect()
 }
 
+/// Whether signatures by this kind of key can be checked at all. The identifier is the content of its
+/// SEQUENCE.
+pub(super) fn knows_key(key_identifier: &[u8]) -> bool {
+    TABLE.iter().any(|a| a.key.as_ref() == key_identifier)
+}
+
 /// Whether `signature` is one over `message` by the key. The identifiers are the contents of their
 /// SEQUENCE. An algorithm that is not in the table gives false.
 pub(super) fn signature_holds(

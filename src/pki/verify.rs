@@ -357,9 +357,13 @@ fn translate(error: Error) -> VerifyError {
             not_before: seconds(not_before),
         },
         Error::UnknownIssuer => VerifyError::UnknownIssuer,
-        Error::InvalidSignatureForPublicKey
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            VerifyError::IssuerKeyDiffers
+        Error::InvalidSignatureForPublicKey => VerifyError::IssuerKeyDiffers,
+        Error::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
+            if algorithms::knows_key(&context.public_key_algorithm_id) {
+                VerifyError::IssuerKeyDiffers
+            } else {
+                VerifyError::UnsupportedAlgorithm
+            }
         }
         Error::RequiredEkuNotFoundContext(_) => VerifyError::WrongPurpose,
         Error::EndEntityUsedAsCa => VerifyError::IntermediateNotCa,
