@@ -186,11 +186,12 @@ check_plan() {
     !($0 in listed)')
   [ -z "$added" ] || die 10 "files were added to the plan after it was written; remove them, nothing was changed:$nl$added"
   # A rotation stays with one plan: another one, even a good one, wants to be named.
-  if [ -f "$state/digest" ] && [ -z "$expected" ]; then
+  for begun in "$state"/[0-9][0-9]-*/progress; do
+    if [ ! -f "$begun" ] || [ -n "$expected" ]; then continue; fi
     read -r pinned <"$state/digest"
     [ "$pinned" = "$digest" ] ||
       die 10 "earlier phases were done here from the plan with digest $pinned, this one has $digest. If that is meant, give --digest $digest"
-  fi
+  done
 }
 
 # A killed run leaves the lock behind: it names its process and that one's start, so that a stale

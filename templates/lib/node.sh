@@ -56,7 +56,7 @@ on_node() {
 # form FILE PATH OUT VALUES: the public form of a node's file in OUT, its private values in the
 # directory VALUES, and `sum`
 form() {
-  rm -rf "$4"
+  [ ! -d "$4" ] || rm -rf "$4"
   mkdir "$4"
   public_form "$1" "$2" "$4" >"$3" || die 13 "$1 holds something whose private parts cannot be told apart, or cannot be read; nothing was changed"
   sha "$3"
@@ -159,20 +159,18 @@ tell_drift() {
   esac
   # A kubelet that renewed its certificate reads another file now, with a new key.
   case $verdict:$path in
-    met:*) ;;
-    *:*/kubelet-client-[0-9]*.pem | *:*/kubelet-server-[0-9]*.pem)
-      link=${path##*/}
-      link=$root${path%/*}/${link%-[0-9]*-[0-9]*-[0-9]*-*}
-      link=${link%-[0-9][0-9][0-9][0-9]}-current.pem
-      [ -L "$link" ] || return 0
-      on_node "$link"
-      [ "$value" != "$root$path" ] || [ "$verdict" = drift ] || return 0
-      drifted=1
-      say "$path: the kubelet has renewed its certificate since the snapshot (${link##*/} leads to ${value##*/}).
+    met:*) return 0 ;;
+    *:*/kubelet-client-[0-9]*.pem) link=$root${path%/*}/kubelet-client-current.pem ;;
+    *:*/kubelet-server-[0-9]*.pem) link=$root${path%/*}/kubelet-server-current.pem ;;
+    *) return 0 ;;
+  esac
+  [ -L "$link" ] || return 0
+  on_node "$link"
+  [ "$value" != "$root$path" ] || [ "$verdict" = drift ] || return 0
+  drifted=1
+  say "$path: the kubelet has renewed its certificate since the snapshot (${link##*/} leads to ${value##*/}).
 Collect this node again and compile again. From phase 12 on the signer is the new CA, so a kubelet that
 renews from then on has what this phase would give it: then waiting for its renewal is enough"
-      ;;
-  esac
 }
 
 tell_difference() {
@@ -181,10 +179,12 @@ tell_difference() {
     say "$path is a symbolic link now; the scripts write through none"
   elif [ ! -e "$target" ]; then
     say "$path is not there"
+  elif [ ! -f "$target" ]; then
+    say "$path is not a regular file"
   elif [ "$pre" = absent ]; then
     say "$path is there already, with other contents than the phase would write; difference to those:"
     show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
-  elif [ -f "$target" ]; then
+  else
     # The pre-image is in the plan if an earlier phase wrote it; else show what would be written.
     before=$(HASH=$pre awk 'substr($0, 1, 64) == ENVIRON["HASH"] { print substr($0, 67); exit }' "$plan/SHA256SUMS")
     if [ -n "$before" ]; then
@@ -194,8 +194,6 @@ tell_difference() {
       say "$path differs from what was collected; what this phase would change in it now:"
       [ "$op" != write ] || show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
     fi
-  else
-    say "$path is not a regular file"
   fi
 }
 

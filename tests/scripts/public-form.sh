@@ -19,7 +19,7 @@ public_form() {
     NODEPATH=$2
     export NODEPATH
     cd "$3" || exit
-    rm -f -- refs value.* pem tokens
+    [ ! -e refs ] || rm -f -- refs value.* pem tokens
     : >refs
     awk "$stand_in_program" >skeleton
     i=0

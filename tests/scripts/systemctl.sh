@@ -2,6 +2,7 @@
 # Stands in for systemctl and for the kubelet: keeps processes as directories of $SANDBOX/proc.
 # With a file $SANDBOX/stubborn the kubelet "refuses" every manifest.
 set -eu
+PATH=/usr/bin:/bin # not the stand-ins of the fault injection
 start() { # start PROGRAM: a new process, its command line on standard input
   read -r last 2>/dev/null <"$SANDBOX/last-pid" || last=100
   pid=$((last + 1))
