@@ -371,8 +371,7 @@ backup() {
 make_dirs() {
   [ -d "$1" ] && return
   make_dirs "${1%/*}"
-  # the recursion has set $1 back
-  printf '%s\n' "$1" >>"$state/$phase/made"
+  printf '%s\n' "${1#"$root"}" >>"$state/$phase/made"
   mkdir -m 0755 "$1"
 }
 
@@ -402,6 +401,7 @@ run_apply() {
     return
   fi
   keep_acks
+  [ -f "$state/$phase/progress" ] || mark progress 0 # from here on a rollback has something to do
   each_action sweep "$work/todo"
   each_action perform "$work/todo"
   mark "done" "$(date -u +%Y-%m-%dT%H:%M:%SZ) plan $digest"
@@ -556,7 +556,7 @@ run_rollback() {
     each_action sweep "$work/todo"
     each_action put_back "$work/back"
     [ ! -f "$state/$phase/made" ] || sort -r "$state/$phase/made" | while IFS= read -r made; do
-      rmdir "$made" 2>/dev/null || :
+      rmdir "$root$made" 2>/dev/null || :
     done
     mv -f "$state/$phase/rolling-back" "$state/$phase/restored"
   elif [ "$dry" = 1 ]; then

@@ -22,6 +22,10 @@ public_form() {
     [ ! -e refs ] || rm -f -- refs value.* pem tokens
     : >refs
     awk "$stand_in_program" >skeleton
+    if [ ! -e value.1 ]; then
+      cat skeleton
+      return
+    fi
     i=0
     while [ -f "value.$((i += 1))" ]; do
       if [ -f tokens ] && token=$(awk -v i="$i" '$1 == i { print $2; found = 1 } END { exit !found }' tokens); then
