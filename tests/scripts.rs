@@ -252,7 +252,10 @@ fn second_phase() -> Vec<Action> {
 
 /// A manifest that holds something private as well.
 fn private_manifest(ca: &str) -> String {
-    manifest(ca).replace("spec:", &format!("  annotations:\n    token: {}\nspec:", token()))
+    manifest(ca).replace(
+        "spec:",
+        &format!("  annotations:\n    token: {}\nspec:", token()),
+    )
 }
 
 /// What the fault injection runs: each kind of action once, as few operations as that takes.
@@ -260,8 +263,19 @@ fn faulty_phase() -> Vec<Action> {
     let wide = private_manifest("/etc/kubernetes/pki/ca-bundle.crt");
     vec![
         Action::write(1, KEY, 0o600, "new", None, key()),
-        Action::write(2, MANIFEST, 0o600, "kept", Some(&private_manifest("/etc/kubernetes/pki/ca.crt")), &wide),
-        Action::restart(2, &format!("static-pod:{MANIFEST}"), Some(&public(MANIFEST, &wide))),
+        Action::write(
+            2,
+            MANIFEST,
+            0o600,
+            "kept",
+            Some(&private_manifest("/etc/kubernetes/pki/ca.crt")),
+            &wide,
+        ),
+        Action::restart(
+            2,
+            &format!("static-pod:{MANIFEST}"),
+            Some(&public(MANIFEST, &wide)),
+        ),
         Action::remove(3, OLD, "old\n"),
     ]
 }
@@ -327,8 +341,11 @@ impl Fixture {
                 &fs::read_to_string(&path).expect("text"),
             );
         }
-        let form =
-            fs::read_to_string(repository("tests/scripts/public-form.sh")).expect("stand-in");
+        self.write_form("tests/scripts/public-form.sh");
+    }
+
+    fn write_form(&self, from: &str) {
+        let form = fs::read_to_string(repository(from)).expect("the public form's script");
         put(&self.plan().join("lib/public-form.sh"), &form);
     }
 
@@ -521,8 +538,17 @@ impl Fixture {
     ) {
         let before = files(root);
         let output = self.run(shell, phase, verb, root, more);
-        assert_eq!(output.status.code(), Some(exit), "{shell:?} {phase} {verb} {more:?}: {}", text(&output));
-        assert!(text(&output).contains(says), "{says:?} is missing in: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(exit),
+            "{shell:?} {phase} {verb} {more:?}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).contains(says),
+            "{says:?} is missing in: {}",
+            text(&output)
+        );
         assert_same(&files(root), &before, "a refused run changed something");
     }
 
@@ -653,7 +679,10 @@ fn files(root: &Path) -> BTreeMap<String, Entry> {
 #[track_caller]
 fn assert_same(found: &BTreeMap<String, Entry>, wanted: &BTreeMap<String, Entry>, what: &str) {
     let names: std::collections::BTreeSet<_> = found.keys().chain(wanted.keys()).collect();
-    let differing: Vec<_> = names.into_iter().filter(|name| found.get(*name) != wanted.get(*name)).collect();
+    let differing: Vec<_> = names
+        .into_iter()
+        .filter(|name| found.get(*name) != wanted.get(*name))
+        .collect();
     assert!(differing.is_empty(), "{what}: {differing:?}");
 }
 
@@ -678,6 +707,10 @@ fn two_phases() -> Fixture {
 #[test]
 fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
     let fixture = two_phases();
+    if repository("templates/public-form.sh").exists() {
+        fixture.write_form("templates/public-form.sh");
+        fixture.seal();
+    }
     in_every_shell(|shell| {
         let root = fixture.node();
         let start = files(&root);
@@ -738,8 +771,14 @@ fn a_second_run_does_nothing_and_says_so() {
         assert_eq!(tree(&root.join("proc")).len(), processes.len());
         let status = fixture.succeeds(shell, FIRST, "apply", &root, &["--status"]);
         let lines: Vec<_> = status.lines().collect();
-        assert!(lines[0].starts_with(FIRST) && lines[0].ends_with(&fixture.digest()), "{status}");
-        assert!(lines[1].starts_with(SECOND) && lines[1].ends_with("no"), "{status}");
+        assert!(
+            lines[0].starts_with(FIRST) && lines[0].ends_with(&fixture.digest()),
+            "{status}"
+        );
+        assert!(
+            lines[1].starts_with(SECOND) && lines[1].ends_with("no"),
+            "{status}"
+        );
         put(&below(&root, HOSTILE), "changed\n");
         fixture.refused(shell, FIRST, "apply", &root, &[], 13, "+changed");
         fixture.refused(shell, FIRST, "verify", &root, &[], 24, "+changed");
@@ -767,11 +806,24 @@ fn a_dry_run_prints_the_diff_and_changes_nothing() {
             assert!(output.contains(&line), "{line:?} is missing in {output}");
         }
         // Every guard that would stop the phase is named, and the first one's exit code returned.
-        fixture.refused(shell, SECOND, "apply", &root, &["--dry-run"], 12, "01-first comes first and is not done here");
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &["--dry-run"],
+            12,
+            "01-first comes first and is not done here",
+        );
         fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         let applied = tree(&root);
         let back = fixture.succeeds(shell, FIRST, "rollback", &root, &["--dry-run"]);
-        assert!(back.contains("-    certificate-authority-data: BOTH\n+    certificate-authority-data: OLD"), "{back}");
+        assert!(
+            back.contains(
+                "-    certificate-authority-data: BOTH\n+    certificate-authority-data: OLD"
+            ),
+            "{back}"
+        );
         assert_same(&tree(&root), &applied, "a dry run");
     });
 }
@@ -785,9 +837,13 @@ fn drift_stops_a_phase_before_its_first_write() {
         let bundle = &|root: &Path| put(&below(root, HOSTILE), "someone else's\n");
         let edited = &|root: &Path| put(&below(root, BOOT), &bootstrap("EDITED"));
         let gone = &|root: &Path| fs::remove_file(below(root, BOOT)).expect("file");
-        let mode = &|root: &Path| fs::set_permissions(below(root, ADMIN), fs::Permissions::from_mode(0o644)).expect("mode");
+        let mode = &|root: &Path| {
+            fs::set_permissions(below(root, ADMIN), fs::Permissions::from_mode(0o644))
+                .expect("mode")
+        };
         let link = &|root: &Path| {
-            fs::rename(below(root, BOOT), below(root, "/etc/kubernetes/real.conf")).expect("rename");
+            fs::rename(below(root, BOOT), below(root, "/etc/kubernetes/real.conf"))
+                .expect("rename");
             symlink("real.conf", below(root, BOOT)).expect("link");
         };
         let outside = &|root: &Path| {
@@ -795,12 +851,25 @@ fn drift_stops_a_phase_before_its_first_write() {
             symlink(fixture.dir.path(), root.join("etc/kubernetes/pki")).expect("link");
         };
         let folder = &|root: &Path| fs::create_dir_all(below(root, KEY)).expect("folder");
-        let rekeyed = &|root: &Path| put(&below(root, ADMIN), &kubeconfig("OLD").replace("client-key-data: ", "client-key-data: A"));
+        let rekeyed = &|root: &Path| {
+            put(
+                &below(root, ADMIN),
+                &kubeconfig("OLD").replace("client-key-data: ", "client-key-data: A"),
+            )
+        };
         let damages: [Damage; 8] = [
             (bundle, 13, "-someone else's\n+both"),
-            (edited, 13, "-    certificate-authority-data: EDITED\n+    certificate-authority-data: BOTH"),
+            (
+                edited,
+                13,
+                "-    certificate-authority-data: EDITED\n+    certificate-authority-data: BOTH",
+            ),
             (gone, 13, "is not there"),
-            (mode, 13, "/etc/kubernetes/admin.conf: mode and owner are 644"),
+            (
+                mode,
+                13,
+                "/etc/kubernetes/admin.conf: mode and owner are 644",
+            ),
             (link, 13, "is a symbolic link now"),
             (outside, 13, "behind a symbolic link"),
             (folder, 13, "is not a regular file"),
@@ -819,31 +888,123 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
     let fixture = two_phases();
     in_every_shell(|shell| {
         let root = fixture.node();
-        fixture.refused(shell, SECOND, "apply", &root, &[], 12, "01-first/apply.sh, then this one");
-        fixture.refused(shell, FIRST, "apply", &root, &["--node", "worker-9"], 11, "nothing for a node named worker-9");
-        fixture.refused(shell, FIRST, "apply", &root, &["--node", "$(touch canary)"], 2, "not a node's name");
-        fixture.refused(shell, FIRST, "apply", &root, &["--digest", &"0".repeat(64)], 10, "approved is 0000");
-        fixture.refused(shell, FIRST, "apply", &root, &["--frobnicate"], 2, "unknown option --frobnicate");
-        fixture.refused(shell, FIRST, "apply", &root, &["--ack"], 2, "--ack needs a value");
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &[],
+            12,
+            "01-first/apply.sh, then this one",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--node", "worker-9"],
+            11,
+            "nothing for a node named worker-9",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--node", "$(touch canary)"],
+            2,
+            "not a node's name",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--digest", &"0".repeat(64)],
+            10,
+            "approved is 0000",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--frobnicate"],
+            2,
+            "unknown option --frobnicate",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--ack"],
+            2,
+            "--ack needs a value",
+        );
         let none = fixture.dir.path().join("none");
-        fixture.refused(shell, FIRST, "apply", &root, &["--secrets", none.to_str().expect("UTF-8")], 19, "carota bundle --node cp-1");
-        assert!(fixture.succeeds(shell, FIRST, "apply", &root, &["--help"]).contains("17 outside the time window"));
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--secrets", none.to_str().expect("UTF-8")],
+            19,
+            "carota bundle --node cp-1",
+        );
+        assert!(
+            fixture
+                .succeeds(shell, FIRST, "apply", &root, &["--help"])
+                .contains("17 outside the time window")
+        );
 
         // Anything that is no manifest, and a second manifest of the same pod.
-        let stray = below(&root, "/etc/kubernetes/manifests/kube-apiserver.yaml.bak $(touch canary)");
+        let stray = below(
+            &root,
+            "/etc/kubernetes/manifests/kube-apiserver.yaml.bak $(touch canary)",
+        );
         put(&stray, "kind: Pod\n");
-        fixture.refused(shell, FIRST, "apply", &root, &[], 18, "Move it to another directory");
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &[],
+            18,
+            "Move it to another directory",
+        );
         fs::rename(&stray, below(&root, "/etc/kubernetes/manifests/z.yaml")).expect("rename");
-        put(&below(&root, "/etc/kubernetes/manifests/z.yaml"), &manifest("x"));
-        fixture.refused(shell, FIRST, "apply", &root, &[], 18, "two files in /etc/kubernetes/manifests are manifests of the pod kube-apiserver");
+        put(
+            &below(&root, "/etc/kubernetes/manifests/z.yaml"),
+            &manifest("x"),
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &[],
+            18,
+            "two files in /etc/kubernetes/manifests are manifests of the pod kube-apiserver",
+        );
         fs::remove_file(below(&root, "/etc/kubernetes/manifests/z.yaml")).expect("file");
 
         // A lock whose holder lives (this test), and one whose holder is gone.
         let stat = fs::read_to_string("/proc/self/stat").expect("stat");
-        let start = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19)).expect("start");
-        put(&root.join("var/lib/carota/2026-11/lock"), &format!("{} {start}\n", std::process::id()));
+        let start = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(19))
+            .expect("start");
+        put(
+            &root.join("var/lib/carota/2026-11/lock"),
+            &format!("{} {start}\n", std::process::id()),
+        );
         fixture.refused(shell, FIRST, "apply", &root, &[], 16, "is at work on");
-        put(&root.join("var/lib/carota/2026-11/lock"), &format!("{} 1\n", std::process::id()));
+        put(
+            &root.join("var/lib/carota/2026-11/lock"),
+            &format!("{} 1\n", std::process::id()),
+        );
         let taken = fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         assert!(taken.contains("taking over"), "{taken}");
         assert!(!root.join("var/lib/carota/2026-11/lock").exists());
@@ -862,9 +1023,21 @@ fn programs_that_are_missing_or_say_no_stop_a_phase() {
             let path = std::env::var("PATH").expect("PATH");
             let mut command = fixture.on_node(shell, FIRST, "apply", &root);
             command.env("EDITED", below(&root, OLD));
-            command.env("PATH", format!("{}:{}:{path}", bin.display(), fixture.dir.path().join("bin").display()));
+            command.env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    bin.display(),
+                    fixture.dir.path().join("bin").display()
+                ),
+            );
             let output = command.output().expect("the shell runs");
-            assert_eq!(output.status.code(), Some(exit), "{shell:?}: {}", text(&output));
+            assert_eq!(
+                output.status.code(),
+                Some(exit),
+                "{shell:?}: {}",
+                text(&output)
+            );
             assert!(text(&output).contains(says), "{}", text(&output));
             (root, before)
         };
@@ -885,7 +1058,9 @@ fn programs_that_are_missing_or_say_no_stop_a_phase() {
         let bin = root.with_extension("bin");
         program(&bin.join("id"), "#!/bin/sh\necho 1000\n");
         let mut command = fixture.command(shell, FIRST, "apply");
-        command.args(["--node", "cp-1"]).env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        command
+            .args(["--node", "cp-1"])
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
         let output = command.output().expect("the shell runs");
         assert_eq!(output.status.code(), Some(14), "{}", text(&output));
 
@@ -897,7 +1072,11 @@ fn programs_that_are_missing_or_say_no_stop_a_phase() {
         }
         let shell_path = Path::new("/usr/bin").join(shell[0]);
         let mut command = Command::new(shell_path);
-        command.args(&shell[1..]).arg(fixture.plan().join(FIRST).join("apply.sh")).args(["--node", "cp-1", "--root"]).arg(&root);
+        command
+            .args(&shell[1..])
+            .arg(fixture.plan().join(FIRST).join("apply.sh"))
+            .args(["--node", "cp-1", "--root"])
+            .arg(&root);
         let output = command.env("PATH", &only).output().expect("the shell runs");
         assert_eq!(output.status.code(), Some(22), "{}", text(&output));
     });
@@ -913,16 +1092,54 @@ fn a_plan_that_was_altered_is_refused() {
         let image = below(&fixture.plan().join(SECOND).join("nodes/@all"), MANIFEST);
         let whole = fs::read_to_string(&image).expect("image");
         fs::write(&image, "other\n").expect("image");
-        fixture.refused(shell, SECOND, "apply", &root, &[], 10, "kube-apiserver.yaml: FAILED");
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &[],
+            10,
+            "kube-apiserver.yaml: FAILED",
+        );
         fs::write(&image, whole).expect("image");
         let added = fixture.plan().join(SECOND).join(".hidden $(touch canary)");
         put(&added, "note\tmore\n");
-        fixture.refused(shell, SECOND, "apply", &root, &[], 10, "files were added to the plan");
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &[],
+            10,
+            "files were added to the plan",
+        );
         // Even one that is whole, when it is another than the one before.
         fixture.seal();
-        fixture.refused(shell, SECOND, "apply", &root, &["--digest", &digest], 10, "not the approved one");
-        fixture.refused(shell, SECOND, "apply", &root, &[], 10, &format!("--digest {}", fixture.digest()));
-        fixture.succeeds(shell, SECOND, "apply", &root, &["--digest", &fixture.digest()]);
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &["--digest", &digest],
+            10,
+            "not the approved one",
+        );
+        fixture.refused(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &[],
+            10,
+            &format!("--digest {}", fixture.digest()),
+        );
+        fixture.succeeds(
+            shell,
+            SECOND,
+            "apply",
+            &root,
+            &["--digest", &fixture.digest()],
+        );
     });
 }
 
@@ -930,7 +1147,11 @@ fn a_plan_that_was_altered_is_refused() {
 fn set_key(fixture: &Fixture, phase: &str, key: &str, value: &str) {
     let path = fixture.plan().join(phase).join("PHASE");
     let old = fs::read_to_string(&path).expect("PHASE");
-    let kept = old.lines().filter(|line| !line.starts_with(&format!("{key}\t"))).map(|line| format!("{line}\n")).collect::<String>();
+    let kept = old
+        .lines()
+        .filter(|line| !line.starts_with(&format!("{key}\t")))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
     fs::write(path, format!("{kept}{key}\t{value}\n")).expect("PHASE");
     fixture.seal();
 }
@@ -945,32 +1166,83 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
         set_key(&fixture, FIRST, "not-after", "99999999999");
 
         // What only people can know, by its name.
-        put(&fixture.plan().join(FIRST).join("CLUSTER"), "ack\tload balancers\tevery load balancer trusts both\n");
+        put(
+            &fixture.plan().join(FIRST).join("CLUSTER"),
+            "ack\tload balancers\tevery load balancer trusts both\n",
+        );
         set_key(&fixture, FIRST, "serial", "1");
-        fixture.refused(shell, FIRST, "apply", &root, &["--ack", "load"], 21, "every load balancer trusts both");
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--ack", "load"],
+            21,
+            "every load balancer trusts both",
+        );
         let ack = ["--ack", "load balancers"];
 
         // One node at a time: kubectl answers, or is not asked at all.
         let cluster = fixture.dir.path().join("cluster");
         put(&cluster.join("nodes"), "cp-1 node False\ncp-2 node True\n");
-        put(&cluster.join("static-pods"), "cp-1 etcd-cp-1 False\ncp-2 etcd-cp-2 False\n");
+        put(
+            &cluster.join("static-pods"),
+            "cp-1 etcd-cp-1 False\ncp-2 etcd-cp-2 False\n",
+        );
         let with_api = |more: &[&str]| {
             let mut command = fixture.on_node(shell, FIRST, "apply", &root);
-            command.args(ack).args(more).env("CLUSTER", &cluster).output().expect("the shell runs")
+            command
+                .args(ack)
+                .args(more)
+                .env("CLUSTER", &cluster)
+                .output()
+                .expect("the shell runs")
         };
         let output = with_api(&[]);
         assert_eq!(output.status.code(), Some(20), "{}", text(&output));
-        assert!(text(&output).contains("cp-2 etcd-cp-2 False") && !text(&output).contains("cp-1 node"), "{}", text(&output));
-        put(&cluster.join("static-pods"), "cp-1 etcd-cp-1 False\ncp-2 etcd-cp-2 True\n");
-        fixture.refused(shell, FIRST, "apply", &root, &ack, 20, "then add --i-checked");
+        assert!(
+            text(&output).contains("cp-2 etcd-cp-2 False") && !text(&output).contains("cp-1 node"),
+            "{}",
+            text(&output)
+        );
+        put(
+            &cluster.join("static-pods"),
+            "cp-1 etcd-cp-1 False\ncp-2 etcd-cp-2 True\n",
+        );
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &ack,
+            20,
+            "then add --i-checked",
+        );
         assert!(with_api(&[]).status.success());
         fixture.succeeds(shell, FIRST, "rollback", &root, &["--i-checked"]);
 
         // The other half of the plan, when it comes first.
-        put(&fixture.plan().join(FIRST).join("CLUSTER"), "apply\tcluster/x.yaml\n");
+        put(
+            &fixture.plan().join(FIRST).join("CLUSTER"),
+            "apply\tcluster/x.yaml\n",
+        );
         set_key(&fixture, FIRST, "order", "cluster node");
-        fixture.refused(shell, FIRST, "apply", &root, &["--i-checked"], 21, "--ack 01-first");
-        fixture.succeeds(shell, FIRST, "apply", &root, &["--i-checked", "--ack", FIRST]);
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--i-checked"],
+            21,
+            "--ack 01-first",
+        );
+        fixture.succeeds(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--i-checked", "--ack", FIRST],
+        );
     });
 }
 
@@ -978,12 +1250,26 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
 fn a_renewed_kubelet_certificate_is_named_as_such() {
     let dated = "/var/lib/kubelet/pki/kubelet-client-2026-11-24-10-00-00.pem";
     let link = "/var/lib/kubelet/pki/kubelet-client-current.pem";
-    let fixture = Fixture::new(&[(FIRST, vec![Action::write(1, dated, 0o600, "kept", Some(key()), &format!("new\n{}", key()))])]);
+    let fixture = Fixture::new(&[(
+        FIRST,
+        vec![Action::write(
+            1,
+            dated,
+            0o600,
+            "kept",
+            Some(key()),
+            &format!("new\n{}", key()),
+        )],
+    )]);
     in_every_shell(|shell| {
         let root = fixture.node();
         put(&below(&root, dated), key());
         fs::set_permissions(below(&root, dated), fs::Permissions::from_mode(0o600)).expect("mode");
-        symlink("/var/lib/kubelet/pki/kubelet-client-2026-12-01-10-00-00.pem", below(&root, link)).expect("link");
+        symlink(
+            "/var/lib/kubelet/pki/kubelet-client-2026-12-01-10-00-00.pem",
+            below(&root, link),
+        )
+        .expect("link");
         fixture.refused(shell, FIRST, "apply", &root, &[], 13, "From phase 12 on");
         fs::remove_file(below(&root, link)).expect("link");
         symlink(dated, below(&root, link)).expect("link");
@@ -1001,7 +1287,10 @@ fn a_manifest_that_the_kubelet_refuses_is_found() {
         put(&root.join("stubborn"), "");
         let output = fixture.run(shell, FIRST, "apply", &root, &["--timeout", "0"]);
         assert_eq!(output.status.code(), Some(23), "{}", text(&output));
-        for says in ["the process from before the write still runs: kube-apiserver", "journalctl -u kubelet"] {
+        for says in [
+            "the process from before the write still runs: kube-apiserver",
+            "journalctl -u kubelet",
+        ] {
             assert!(text(&output).contains(says), "{}", text(&output));
         }
         let output = fixture.run(shell, FIRST, "verify", &root, &["--timeout", "0"]);
@@ -1010,7 +1299,13 @@ fn a_manifest_that_the_kubelet_refuses_is_found() {
         let other = fixture.node();
         put(&other.join("stubborn"), "");
         let start = files(&other);
-        assert_eq!(fixture.run(shell, FIRST, "apply", &other, &["--timeout", "0"]).status.code(), Some(23));
+        assert_eq!(
+            fixture
+                .run(shell, FIRST, "apply", &other, &["--timeout", "0"])
+                .status
+                .code(),
+            Some(23)
+        );
         fixture.succeeds(shell, FIRST, "rollback", &other, &[]);
         assert_same(&files(&other), &start, "rolled back");
         // And forward, once it is taken over.
@@ -1020,10 +1315,119 @@ fn a_manifest_that_the_kubelet_refuses_is_found() {
     });
 }
 
+#[test]
+fn a_host_whose_kubelet_is_another_node_is_refused() {
+    let fixture = two_phases();
+    let root = fixture.node();
+    let (pem, other) = (
+        root.join("var/lib/kubelet/pki/kubelet-client-current.pem"),
+        root.join("var/lib/kubelet/pki/dated.pem"),
+    );
+    fs::create_dir_all(other.parent().expect("folder")).expect("folder");
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/O=system:nodes/CN=system:node:cp-2",
+            "-keyout",
+        ])
+        .args([other.with_extension("key"), "-out".into(), other])
+        .output();
+    assert!(made.expect("openssl").status.success());
+    symlink("/var/lib/kubelet/pki/dated.pem", pem).expect("link");
+    in_every_shell(|shell| {
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &["--dry-run"],
+            11,
+            "kubelet is cp-2, not cp-1",
+        )
+    });
+}
+
+#[test]
+fn the_tools_of_busybox_will_do() {
+    let fixture = two_phases();
+    let tools = fixture.dir.path().join("busybox");
+    fs::create_dir(&tools).expect("folder");
+    let list = Command::new("busybox")
+        .arg("--list")
+        .output()
+        .expect("busybox");
+    for name in String::from_utf8_lossy(&list.stdout)
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        symlink("/usr/bin/busybox", tools.join(name)).expect("link");
+    }
+    let root = fixture.node();
+    let start = files(&root);
+    for verb in ["apply", "verify", "rollback"] {
+        let mut command = fixture.on_node(&["/usr/bin/busybox", "sh"], FIRST, verb, &root);
+        command.env(
+            "PATH",
+            format!(
+                "{}:{}",
+                fixture.dir.path().join("bin").display(),
+                tools.display()
+            ),
+        );
+        let output = command.output().expect("busybox runs");
+        assert!(output.status.success(), "{verb}: {}", text(&output));
+    }
+    assert_same(&files(&root), &start, "rolled back");
+}
+
+#[test]
+fn the_clean_up_destroys_the_backups_and_with_them_the_way_back() {
+    let fixture = two_phases();
+    let changes = fixture.plan().join(SECOND).join("CHANGES");
+    put(&changes, "1\t@all\tforget\t-\t-\t-\t-\t-\t-\n");
+    fixture.seal();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        let kept = |root: &Path| {
+            tree(&root.join("var"))
+                .keys()
+                .filter(|path| path.contains("/backup/"))
+                .count()
+        };
+        assert!(kept(&root) > 0);
+        fixture.succeeds(shell, SECOND, "apply", &root, &[]);
+        assert_eq!(kept(&root), 0);
+        fixture.refused(
+            shell,
+            SECOND,
+            "rollback",
+            &root,
+            &[],
+            12,
+            "there is no way back",
+        );
+    });
+}
+
 // ---- Fault injection.
 
 /// Runs a script whose `at`-th file operation fails in this way. None: it had fewer operations.
-fn with_fault(fixture: &Fixture, shell: &[&str], verb: &str, root: &Path, mode: &str, at: usize) -> Option<Output> {
+fn with_fault(
+    fixture: &Fixture,
+    shell: &[&str],
+    verb: &str,
+    root: &Path,
+    mode: &str,
+    at: usize,
+) -> Option<Output> {
     let folder = root.with_extension("fault");
     put(&folder.join("count"), "0\n");
     let _ = fs::remove_file(folder.join("hit"));
@@ -1073,7 +1477,11 @@ fn at_every_operation(check: impl Fn(&[&str], usize) -> bool + Sync) -> usize {
 /// A node of the fault injection: its manifest holds something private.
 fn faulty_node(fixture: &Fixture) -> PathBuf {
     let root = fixture.node();
-    fs::write(below(&root, MANIFEST), private_manifest("/etc/kubernetes/pki/ca.crt")).expect("manifest");
+    fs::write(
+        below(&root, MANIFEST),
+        private_manifest("/etc/kubernetes/pki/ca.crt"),
+    )
+    .expect("manifest");
     root
 }
 
@@ -1086,8 +1494,15 @@ fn done_node(fixture: &Fixture) -> PathBuf {
 
 /// A node in the state of another, its journal and processes included.
 fn copy_of(fixture: &Fixture, root: &Path) -> PathBuf {
-    let copy = fixture.dir.path().join(format!("roots/copy {}", fixture.runs.fetch_add(1, Ordering::Relaxed)));
-    let done = Command::new("/usr/bin/cp").arg("-a").arg(root).arg(&copy).status();
+    let copy = fixture.dir.path().join(format!(
+        "roots/copy {}",
+        fixture.runs.fetch_add(1, Ordering::Relaxed)
+    ));
+    let done = Command::new("/usr/bin/cp")
+        .arg("-a")
+        .arg(root)
+        .arg(&copy)
+        .status();
     assert!(done.expect("cp").success());
     copy
 }
@@ -1099,7 +1514,9 @@ fn a_run_killed_at_any_operation_goes_on_or_back_to_the_same_bytes() {
     let points = at_every_operation(|shell, at| {
         let root = faulty_node(&fixture);
         let what = format!("{shell:?}, killed at operation {at}");
-        let Some(_) = with_fault(&fixture, shell, "apply", &root, "kill", at) else { return false };
+        let Some(_) = with_fault(&fixture, shell, "apply", &root, "kill", at) else {
+            return false;
+        };
         let other = copy_of(&fixture, &root);
         fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         assert_same(&files(&root), &done, &what);
@@ -1107,7 +1524,9 @@ fn a_run_killed_at_any_operation_goes_on_or_back_to_the_same_bytes() {
         assert_same(&files(&other), &start, &what);
         true
     });
-    println!("apply: killed at each of {points} operations, then finished, or rolled back: the same bytes");
+    println!(
+        "apply: killed at each of {points} operations, then finished, or rolled back: the same bytes"
+    );
     assert!(points > 30, "{points}");
 }
 
@@ -1118,9 +1537,15 @@ fn a_rollback_killed_at_any_operation_finishes_when_started_again() {
     let done = done_node(&fixture);
     let points = at_every_operation(|shell, at| {
         let root = copy_of(&fixture, &done);
-        let Some(_) = with_fault(&fixture, shell, "rollback", &root, "kill", at) else { return false };
+        let Some(_) = with_fault(&fixture, shell, "rollback", &root, "kill", at) else {
+            return false;
+        };
         fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
-        assert_same(&files(&root), &start, &format!("{shell:?}, killed at operation {at}"));
+        assert_same(
+            &files(&root),
+            &start,
+            &format!("{shell:?}, killed at operation {at}"),
+        );
         true
     });
     println!("rollback: killed at each of {points} operations, then finished: the same bytes");
@@ -1134,20 +1559,258 @@ fn a_full_disk_at_any_operation_is_an_error_and_leaves_nothing_half_done() {
     let points = at_every_operation(|shell, at| {
         let root = faulty_node(&fixture);
         let what = format!("{shell:?}, failed at operation {at}");
-        let Some(output) = with_fault(&fixture, shell, "apply", &root, "fail", at) else { return false };
+        let Some(output) = with_fault(&fixture, shell, "apply", &root, "fail", at) else {
+            return false;
+        };
         if output.status.success() {
             // some operations may fail: a flush that has a second way, a lock that is left
             assert_same(&files(&root), &done, &what);
         } else {
-            assert!(text(&output).contains("No space left"), "{what}: {}", text(&output));
+            assert!(
+                text(&output).contains("No space left"),
+                "{what}: {}",
+                text(&output)
+            );
             let manifest = content(&root, MANIFEST);
-            let whole = |ca: &str| manifest == private_manifest(&format!("/etc/kubernetes/pki/{ca}.crt"));
+            let whole =
+                |ca: &str| manifest == private_manifest(&format!("/etc/kubernetes/pki/{ca}.crt"));
             assert!(whole("ca") || whole("ca-bundle"), "{what}");
-            assert!(!files(&root).keys().any(|path| path.contains("carota-new")), "{what}: {}", text(&output));
+            assert!(
+                !files(&root).keys().any(|path| path.contains("carota-new")),
+                "{what}: {}",
+                text(&output)
+            );
         }
         fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         assert_same(&files(&root), &done, &what);
         true
     });
-    println!("apply: a full disk at each of {points} operations: an error, nothing half-done, then finished");
+    println!(
+        "apply: a full disk at each of {points} operations: an error, nothing half-done, then finished"
+    );
+}
+
+// ---- The cluster's half, against a small recorded API.
+
+const CA: &str = "-----BEGIN CERTIFICATE-----\nnew \\ \"quoted\"\n-----END CERTIFICATE-----\n";
+
+fn hex_of(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// A plan whose first phase is the cluster's, and an API that is as the phase wants it.
+fn cluster_fixture() -> Fixture {
+    let fixture = Fixture::new(&[(FIRST, vec![]), (SECOND, vec![])]);
+    let folder = fixture.plan().join(FIRST);
+    let sum = hex(CA.as_bytes());
+    put(
+        &folder.join("CLUSTER"),
+        &format!(
+            "ack\tusers $(touch canary)\tevery user has the new kubeconfig\n\
+             note\ta PodDisruptionBudget shop/web may be breached\n\
+             apply\tcluster/a b,c.yaml\n\
+             wait-ca\tsecrets\tkube-system\told-token\tca.crt\t{sum}\n\
+             wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t{sum}\n\
+             rollout\tdeployment\tshop\tweb\n\
+             gate-pods\tdeployment\tshop\tweb\n\
+             prune-auth\tclient-ca-file\tcluster/ca.crt\n"
+        ),
+    );
+    put(
+        &folder.join("CLUSTER-BACK"),
+        "apply\tcluster/back.yaml\nrollout\tdeployment\tshop\tweb\n",
+    );
+    put(
+        &folder.join("cluster/a b,c.yaml"),
+        "kind: Secret\nmetadata:\n  name: old-token\n",
+    );
+    put(
+        &folder.join("cluster/back.yaml"),
+        "kind: ConfigMap\nmetadata:\n  name: back\n",
+    );
+    put(&folder.join("cluster/ca.crt"), CA);
+    set_key(&fixture, FIRST, "cluster-uid", "uid-1");
+    fixture
+}
+
+fn record_api(folder: &Path) {
+    for (name, text) in [
+        ("uid", "uid-1".to_owned()),
+        ("namespaces", "default\nshop\nkube-system\n".to_owned()),
+        ("configmaps", format!("default {0}\nshop {0}\nkube-system {0}\n", hex_of(CA))),
+        ("secret", format!("kube-system {}\n", hex_of(CA))),
+        ("pods", "web-1-x Running 2999-01-01T00:00:00Z ReplicaSet/web-1\nweb-api-1-x Running 2001-01-01T00:00:00Z ReplicaSet/web-api-1\nweb-0-y Succeeded 2001-01-01T00:00:00Z ReplicaSet/web-0\n".to_owned()),
+        ("auth", format!("kube-system {}\n", hex_of("old and new"))),
+        ("auth.after", format!("kube-system {}\n", hex_of(CA))),
+        ("diff", String::new()),
+    ] {
+        put(&folder.join(name), &text);
+    }
+}
+
+fn on_cluster(
+    fixture: &Fixture,
+    shell: &[&str],
+    verb: &str,
+    folder: &Path,
+    more: &[&str],
+) -> Output {
+    let mut command = fixture.command(shell, FIRST, verb);
+    let temporary = folder.join("tmp");
+    fs::create_dir_all(&temporary).expect("folder");
+    command
+        .args(["--cluster", "--timeout", "0", "--state"])
+        .arg(folder.join("state"))
+        .args(more);
+    let output = command
+        .env("CLUSTER", folder)
+        .env("TMPDIR", &temporary)
+        .output()
+        .expect("the shell runs");
+    assert!(tree(&temporary).is_empty() && !fixture.dir.path().join("home/canary").exists());
+    output
+}
+
+#[track_caller]
+fn says(output: &Output, exit: i32, what: &[&str]) {
+    assert_eq!(output.status.code(), Some(exit), "{}", text(output));
+    for line in what {
+        assert!(
+            text(output).contains(line),
+            "{line:?} is missing in: {}",
+            text(output)
+        );
+    }
+}
+
+#[test]
+fn the_cluster_is_changed_in_order_and_waited_for() {
+    let fixture = cluster_fixture();
+    in_every_shell(|shell| {
+        let folder = fixture
+            .dir
+            .path()
+            .join(format!("an api of \"{}\"", shell[0]));
+        record_api(&folder);
+        let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
+        let ack = ["--ack", "users $(touch canary)"];
+        let calls = || fs::read_to_string(folder.join("calls")).unwrap_or_default();
+        says(
+            &run("apply", &[]),
+            21,
+            &["every user has the new kubeconfig"],
+        );
+        put(&folder.join("uid"), "uid-2");
+        says(&run("apply", &ack), 11, &["another cluster"]);
+        put(&folder.join("uid"), "uid-1");
+        says(
+            &run("apply", &[ack[0], ack[1], "--dry-run"]),
+            0,
+            &["3 of 8: would apply cluster/a b,c.yaml", "not shown"],
+        );
+        assert!(!folder.join("applied").exists() && !folder.join("state").exists());
+
+        // A namespace and a pod that lag behind are named, with a count.
+        put(
+            &folder.join("configmaps"),
+            &format!("default {0}\nkube-system {1}\n", hex_of(CA), hex_of("old")),
+        );
+        says(
+            &run("apply", &ack),
+            23,
+            &[
+                "note: a PodDisruptionBudget",
+                "after 0 s 1 of 3; these are behind:\n  shop\n  kube-system\n",
+            ],
+        );
+        record_api(&folder);
+        put(
+            &folder.join("pods"),
+            "web-1-x Running 2001-01-01T00:00:00Z ReplicaSet/web-1\nweb-1-y Running 2999-01-01T00:00:00Z ReplicaSet/web-1\n",
+        );
+        // Resumed: what is done is not done again, and the acknowledgement is remembered.
+        says(
+            &run("apply", &[]),
+            23,
+            &["1 of 2; these are behind:\n  web-1-x (started 2001-01-01T00:00:00Z)"],
+        );
+        assert_eq!(
+            calls()
+                .matches("apply --server-side --field-manager=carota --force-conflicts -f -")
+                .count(),
+            1,
+            "{}",
+            calls()
+        );
+        record_api(&folder);
+        says(
+            &run("apply", &[]),
+            0,
+            &["7 of 8: wait for deployment shop/web", "is done"],
+        );
+        let patch = fs::read_to_string(folder.join("patch")).expect("patch");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&patch).expect("JSON"),
+            serde_json::json!({ "data": { "client-ca-file": CA } })
+        );
+        says(&run("apply", &[]), 0, &["already done"]);
+        says(&run("verify", &[]), 0, &["verified"]);
+        put(&folder.join("auth"), "kube-system 00\n");
+        says(
+            &run("verify", &[]),
+            24,
+            &["client-ca-file of kube-system/extension-apiserver-authentication is not as written"],
+        );
+        says(
+            &run("apply", &["--status"]),
+            0,
+            &["01-first", "nothing to do here"],
+        );
+        says(&run("rollback", &[]), 0, &["rolled back"]);
+        let applied = fs::read_to_string(folder.join("applied")).expect("applied");
+        assert!(applied.ends_with("name: back\n"), "{applied}");
+        says(&run("rollback", &[]), 0, &["nothing to do"]);
+        assert!(
+            !calls().contains("-o yaml") && !calls().contains("-o json"),
+            "{}",
+            calls()
+        );
+    });
+}
+
+#[test]
+fn shellcheck_finds_nothing_in_what_is_generated() {
+    let fixture = two_phases();
+    let scripts = [
+        "01-first/apply.sh",
+        "01-first/verify.sh",
+        "01-first/rollback.sh",
+        "lib/main.sh",
+        "lib/node.sh",
+        "lib/process.sh",
+        "lib/cluster.sh",
+    ];
+    let found = Command::new("shellcheck")
+        .args(scripts)
+        .current_dir(fixture.plan())
+        .output();
+    match found {
+        Ok(output) => assert!(output.status.success(), "{}", text(&output)),
+        Err(_) => println!("shellcheck is not installed: not looked at"),
+    }
+    for name in scripts {
+        let script = fs::read_to_string(fixture.plan().join(name)).expect("script");
+        for line in script
+            .lines()
+            .filter(|line| line.contains("shellcheck disable"))
+        {
+            assert!(
+                line.contains(" # "),
+                "{name}: a disabled check without its reason: {line}"
+            );
+        }
+    }
 }

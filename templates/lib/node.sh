@@ -114,6 +114,8 @@ survey() {
     BEGIN { OFS = FS; progress = ENVIRON["PROGRESS"] + 0 }
     FILENAME == ARGV[1] { hash[$1] = $2; mode[$1] = $3; owner[$1] = $4; next }
     { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $10) }
+    # as text: one awk reads 0644 as an octal number, the others as a decimal one
+    function octal(text) { sub(/^0+/, "", text); return text "" }
     function judge(i,   a, j, last, before) {
       if (i <= progress) return "met"
       if (op[i] == "restart" || op[i] == "forget") return "due"
@@ -128,7 +130,7 @@ survey() {
         if (hash[a] == pre[i]) from[a] = i
         else if (last) from[a] = last + 1
         else { from[a] = n + 1; return "drift" }
-        if (op[i] == "write" && hash[a] != "absent" && (mode[a] + 0 != m[i] + 0 || (ENVIRON["ROOT_USER"] == 0 && owner[a] != o[i])))
+        if (op[i] == "write" && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["ROOT_USER"] == 0 && owner[a] != o[i])))
           return "mode"
       }
       return i < from[a] ? "met" : "due"
@@ -494,10 +496,8 @@ perform() {
 # forget: old private keys go with the backups; from here on there is no way back
 forget() {
   for name in "$state"/[0-9][0-9]-*; do
-    [ ! -d "$name/backup" ] || {
-      : >"$name/forgotten"
-      rm -rf "$name/backup"
-    }
+    : >"$name/forgotten"
+    rm -rf "$name/backup"
   done
 }
 

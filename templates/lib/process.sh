@@ -143,10 +143,16 @@ restart() {
 # confirm_pod ran|back|look MANIFEST
 confirm_pod() {
   [ -f "$2" ] || return 0 # on the way back, a pod that the phase had added
-  old=/dev/null known=/dev/null
+  old=/dev/null known=/dev/null since=0
   if [ "$1" != look ]; then
     writer_of "$n"
-    [ ! -f "$state/$phase/$1.$writer" ] || old=$state/$phase/$1.$writer
+    [ -n "$writer" ] || die 10 "CHANGES asks for a restart of ${2#"$root"} without a change of it, which the kubelet would not make"
+    if [ -f "$state/$phase/$1.$writer" ]; then
+      old=$state/$phase/$1.$writer
+    elif [ "$1:$processes" = ran:/proc ]; then
+      # The file was as planned before this run came to it: then the process must be younger than the file.
+      since=$((($(stat -c %Z "$2") - $(awk '$1 == "btime" { print $2 }' /proc/stat) - 2) * 100))
+    fi
     # On the way back a process from before the phase is right: the kubelet may never have seen the change.
     [ "$1" = ran ] || [ ! -f "$state/$phase/ran.$writer" ] || known=$state/$phase/ran.$writer
   fi
@@ -164,11 +170,11 @@ runs, start again: the rest follows. Or go back: rollback.sh"
 # pod_as_planned MANIFEST: sets `seen` to what is wrong
 pod_as_planned() {
   scan "$1" >"$work/scan"
-  seen=$(awk '
+  seen=$(SINCE=$since awk '
     FILENAME == ARGV[1] { old[$2] = 1; next }
     FILENAME == ARGV[2] { known[$2] = 1; next }
     FILENAME == ARGV[3] { if ($2 == "exact") want[$1] = 1; if ($2 == "arg" && !($1 in name)) name[$1] = $3; next }
-    { if ($2 in old && !($2 in known)) still[$1] = $2; else if ($3 == "same") good[$1] = 1; else other[$1] = $2 }
+    { split($2, id, ":"); if (($2 in old && !($2 in known)) || id[2] < ENVIRON["SINCE"] + 0) still[$1] = $2; else if ($3 == "same") good[$1] = 1; else other[$1] = $2 }
     END { for (c in want) {
       if (c in still) print "the process from before the write still runs: " name[c] ", process " still[c]
       else if (!(c in good) && c in other) print "only a process with other flags runs: " name[c] ", process " other[c]
