@@ -42,7 +42,7 @@ pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
     let mut imported = imported(&spec, folder)?;
     let mut issuer = Issuer::new(&spec.id, lock, keyring);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
-    let done = phases::run(&rotation, start)?;
+    let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
     let coverage = coverage::check(&rotation, last)?;
     let plan = render::plan(&rotation, &done, &coverage)?;

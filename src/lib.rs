@@ -9,6 +9,7 @@ pub mod collect;
 pub mod compile;
 pub mod coverage;
 pub mod diagnostic;
+pub mod digest;
 pub mod edit;
 pub mod init;
 pub mod layout;

@@ -198,19 +198,19 @@ impl Done {
 }
 
 /// Runs the whole rotation from the snapshot's state.
-pub fn run(rotation: &Rotation, start: State) -> Result<Vec<Done>> {
+pub fn run(rotation: &Rotation, start: &State) -> Result<Vec<Done>> {
     run_in_order(rotation, start, &PHASES)
 }
 
 /// Runs phases in the order given. For proofs of what goes wrong in another order.
 pub fn run_in_order(
     rotation: &Rotation,
-    start: State,
+    start: &State,
     phases: &'static [Phase],
 ) -> Result<Vec<Done>> {
     let mut done: Vec<Done> = Vec::with_capacity(phases.len());
     for phase in phases {
-        let before = done.last().map_or(&start, Done::after).clone();
+        let before = done.last().map_or(start, Done::after).clone();
         let outcome = (phase.run)(rotation, &before)?;
         done.push(Done {
             phase,

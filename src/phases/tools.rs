@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Action, Part, Step};
 use crate::diagnostic::Result;
+use crate::digest::hex;
 use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
@@ -210,7 +211,7 @@ pub fn recreate(
         }
     }
     let digest = hasher.finalize();
-    let fingerprint: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let fingerprint = hex(&digest[..8]);
     let manifest = Manifest::parse(&file.text, &snapshot_file(node, path))?;
     let text = manifest.set_annotation(POD_ANNOTATION, &format!("sha256-{fingerprint}"))?;
     write_manifest(draft, node, path, &text);

@@ -4,11 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::{hex, set_name};
+use super::set_name;
+use crate::digest::sha256;
 use crate::names::{NodeName, NodePath};
-use crate::phases::Done;
+use crate::phases::{Act, Done};
 use crate::rotation::{Rotation, references};
 use crate::state::{Entry, File, Process, State};
 
@@ -31,6 +30,12 @@ enum What {
     },
     Remove {
         path: NodePath,
+        pre: String,
+    },
+    Check {
+        path: NodePath,
+        /// Mode and owner of the file, if there is one.
+        there: Option<(u32, Arc<str>)>,
         pre: String,
     },
     RestartPod {
@@ -62,7 +67,7 @@ pub fn of(rotation: &Rotation, done: &Done) -> Changes {
         actions.extend(of_step(rotation, index + 1, before, &step.after));
         before = &step.after;
     }
-    if done.phase.number == 20 && !actions.is_empty() {
+    if done.phase.act == Act::Finish && !actions.is_empty() {
         let nodes = rotation.start.nodes.keys().cloned().collect();
         actions.push(Action {
             step: done.outcome.steps.len() + 1,
@@ -70,6 +75,40 @@ pub fn of(rotation: &Rotation, done: &Done) -> Changes {
             what: What::Forget,
         });
     }
+    named(rotation, actions)
+}
+
+/// What the preflight compares: every file that any phase touches, as the snapshot shows it.
+pub fn checks(rotation: &Rotation, done: &[Done]) -> Changes {
+    let mut touched: BTreeSet<(NodeName, NodePath)> = BTreeSet::new();
+    for phase in done {
+        for (node, paths) in phase.after().changed_files(&phase.before) {
+            touched.extend(paths.into_iter().map(|path| (node.clone(), path)));
+        }
+    }
+    let mut merged: BTreeMap<What, BTreeSet<NodeName>> = BTreeMap::new();
+    for (node, path) in touched {
+        let file = match rotation.start.nodes[&node].files.get(&path) {
+            Some(Entry::File(file)) => Some(file),
+            _ => None,
+        };
+        let what = What::Check {
+            path,
+            there: file.map(|f| (f.mode, f.owner.clone())),
+            pre: file.map_or_else(|| "absent".to_owned(), hash),
+        };
+        merged.entry(what).or_default().insert(node);
+    }
+    let actions = merged.into_iter().map(|(what, nodes)| Action {
+        step: 1,
+        nodes,
+        what,
+    });
+    named(rotation, actions.collect())
+}
+
+/// Gives each set of nodes its name.
+fn named(rotation: &Rotation, actions: Vec<Action>) -> Changes {
     let mut numbered: BTreeMap<BTreeSet<NodeName>, String> = BTreeMap::new();
     let mut others = 0;
     let actions = actions
@@ -99,9 +138,7 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
         .collect();
     for (node, paths) in after.changed_files(before) {
         for path in paths {
-            let Some(what) = file_change(rotation, &node, &path, before, after) else {
-                continue;
-            };
+            let what = file_change(rotation, &node, &path, before, after);
             // Files first, then each manifest with the restart that it causes, then removals.
             let rank = match &what {
                 What::Remove { .. } => 3,
@@ -120,7 +157,7 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
                 let Some(file) = after.file(node, path) else {
                     continue;
                 };
-                let hash = hex(&Sha256::digest(file.text.as_bytes()));
+                let hash = sha256(file.text.as_bytes());
                 let what = What::RestartPod {
                     manifest: path.clone(),
                     hash,
@@ -158,17 +195,17 @@ fn file_change(
     path: &NodePath,
     before: &State,
     after: &State,
-) -> Option<What> {
+) -> What {
     let at = |state: &State| match state.nodes.get(node)?.files.get(path)? {
         Entry::File(file) => Some(file.clone()),
         _ => None,
     };
     let pre = at(before).map_or_else(|| "absent".to_owned(), |file| hash(&file));
     let Some(file) = at(after) else {
-        return Some(What::Remove {
+        return What::Remove {
             path: path.clone(),
             pre,
-        });
+        };
     };
     let keys = if rotation.holds_new_key(&file.text) {
         Keys::New
@@ -177,18 +214,18 @@ fn file_change(
     } else {
         Keys::None
     };
-    Some(What::Write {
+    What::Write {
         path: path.clone(),
         mode: file.mode,
         owner: file.owner.clone(),
         pre,
         text: file.text,
         keys,
-    })
+    }
 }
 
 fn hash(file: &File) -> String {
-    hex(&Sha256::digest(file.text.as_bytes()))
+    sha256(file.text.as_bytes())
 }
 
 impl Changes {
@@ -200,7 +237,7 @@ impl Changes {
                 let step = action.step;
                 match &action.what {
                     What::Write { path, mode, owner, pre, text, keys } => {
-                        let post = hex(&Sha256::digest(text.as_bytes()));
+                        let post = sha256(text.as_bytes());
                         let keys = match keys {
                             Keys::None => "-",
                             Keys::Kept => "kept",
@@ -210,6 +247,13 @@ impl Changes {
                     }
                     What::Remove { path, pre } => {
                         format!("{step}\t{set}\tremove\t{path}\t-\t-\t{pre}\t-\t-\n")
+                    }
+                    What::Check { path, there, pre } => {
+                        let (mode, owner) = match there {
+                            Some((mode, owner)) => (format!("{mode:04o}"), &**owner),
+                            None => ("-".to_owned(), "-"),
+                        };
+                        format!("{step}\t{set}\tcheck\t{path}\t{mode}\t{owner}\t{pre}\t-\t-\n")
                     }
                     What::RestartPod { manifest, hash } => {
                         format!("{step}\t{set}\trestart\tstatic-pod:{manifest}\t-\t-\t-\t{hash}\t-\n")

@@ -6,13 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-
-use super::hex;
-use crate::phases::{Action, Done, Part};
-use crate::rotation::{Rotation, decode_pem};
+use crate::digest::sha256;
+use crate::phases::{Act, Action, Done, Part};
+use crate::rotation::decode_pem;
 use crate::state::{ObjectId, State};
+use serde_json::{Map, Value, json};
 
 /// Who owns what changes in an object (DESIGN.md, rule 9).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,16 +51,16 @@ pub struct ClusterPart {
 }
 
 /// Derives it from the states on both sides of each cluster step.
-pub fn of(rotation: &Rotation, done: &Done) -> ClusterPart {
+pub fn of(done: &Done) -> ClusterPart {
     let mut out = ClusterPart::default();
     let mut before = &done.before;
     for step in &done.outcome.steps {
         if step.part == Part::Cluster {
-            out.take_step(rotation, before, &step.after, &step.actions);
+            out.take_step(before, &step.after, &step.actions);
         }
         before = &step.after;
     }
-    if done.phase.number == 20 {
+    if done.phase.act == Act::Finish {
         out.lines.push(
             "ack\tdestroy-backups\tthe backups on the nodes, which hold the old CA keys, may be \
              destroyed: there is no way back after this\n"
@@ -76,13 +74,7 @@ pub fn of(rotation: &Rotation, done: &Done) -> ClusterPart {
 }
 
 impl ClusterPart {
-    fn take_step(
-        &mut self,
-        rotation: &Rotation,
-        before: &State,
-        after: &State,
-        actions: &[Action],
-    ) {
+    fn take_step(&mut self, before: &State, after: &State, actions: &[Action]) {
         let (mut asks, mut rest): (Vec<_>, Vec<_>) = actions
             .iter()
             .partition(|a| matches!(a, Action::Acknowledge { .. } | Action::Note(_)));
@@ -135,8 +127,9 @@ impl ClusterPart {
         // What is rolled without a change of its own (nothing today) or gated.
         let applied: Vec<ObjectId> = self.objects.iter().map(|(id, _)| id.clone()).collect();
         rest.retain(|a| !matches!(a, Action::Rollout(id) if applied.contains(id)));
-        rest.into_iter().for_each(|action| self.take_action(action));
-        let _ = rotation;
+        for action in rest {
+            self.take_action(action);
+        }
         // The way back undoes the last first.
         let mut back: Vec<String> = back.into_iter().rev().flatten().collect();
         back.append(&mut self.back);
@@ -260,7 +253,7 @@ fn hash_of_text(object: &Value, key: &str) -> String {
         .pointer(&format!("/data/{key}"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    hex(&Sha256::digest(text))
+    sha256(text)
 }
 
 fn wait_for_secret(id: &ObjectId, object: &Value) -> String {
@@ -268,7 +261,7 @@ fn wait_for_secret(id: &ObjectId, object: &Value) -> String {
         .pointer("/data/ca.crt")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let hash = hex(&Sha256::digest(decode_pem(encoded).unwrap_or_default()));
+    let hash = sha256(decode_pem(encoded).unwrap_or_default());
     format!(
         "wait-ca\tsecrets\t{}\t{}\tca.crt\t{hash}\n",
         id.namespace, id.name

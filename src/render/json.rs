@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::PhaseView;
 use super::cluster::Ownership;
-use super::{PhaseView, hex};
 use crate::coverage::Coverage;
-use crate::diagnostic::Result;
+use crate::digest::sha256;
 use crate::pki::Certificate;
 use crate::rotation::Rotation;
 
@@ -13,7 +13,7 @@ use crate::rotation::Rotation;
 pub const VERSION: u32 = 1;
 
 /// Renders plan.json.
-pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Result<String> {
+pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> String {
     let spec = rotation.spec;
     let cas: Vec<Value> = rotation
         .cas
@@ -64,7 +64,7 @@ pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Re
     });
     let mut text = serde_json::to_string_pretty(&plan).unwrap_or_default();
     text.push('\n');
-    Ok(text)
+    text
 }
 
 fn certificate(certificate: &Certificate) -> Value {
@@ -140,6 +140,6 @@ fn phase(view: &PhaseView) -> Value {
         "absent": view.done.outcome.absent,
         "notes": view.done.outcome.notes,
         "way_back": phase.way_back,
-        "changes_sha256": hex(&<sha2::Sha256 as sha2::Digest>::digest(view.changes.table())),
+        "changes_sha256": sha256(view.changes.table()),
     })
 }

@@ -16,12 +16,11 @@ pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
-
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
+use crate::digest::sha256;
 use crate::names::NodeName;
-use crate::phases::{Action, Done, Part};
+use crate::phases::{Act, Action, Done, Part};
 use crate::pki::PrivateText;
 use crate::rotation::Rotation;
 use crate::spec::Role;
@@ -63,7 +62,9 @@ impl PhaseView<'_> {
 
     /// The order of its parts, as PHASE says it.
     fn order(&self) -> String {
-        let mut parts: Vec<&str> = Vec::new();
+        // The preflight's checks are no step of its own: nothing changes.
+        let checks = self.done.phase.act == Act::Prepare && !self.changes.is_empty();
+        let mut parts: Vec<&str> = if checks { vec!["node"] } else { Vec::new() };
         for step in &self.done.outcome.steps {
             let only_asks = !step.actions.is_empty()
                 && step
@@ -101,8 +102,11 @@ pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<P
     let mut missing_secrets = Vec::new();
     let mut views = Vec::new();
     for phase in done {
-        let changes = changes::of(rotation, phase);
-        let cluster = cluster::of(rotation, phase);
+        let changes = match phase.phase.act {
+            Act::Prepare => changes::checks(rotation, done),
+            _ => changes::of(rotation, phase),
+        };
+        let cluster = cluster::of(phase);
         let diff = diff::of(rotation, phase);
         views.push(PhaseView {
             done: phase,
@@ -157,7 +161,7 @@ pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<P
     }
     put(
         "plan.json".into(),
-        json::plan(rotation, &views, coverage)?,
+        json::plan(rotation, &views, coverage),
         false,
     );
     put(
@@ -166,7 +170,7 @@ pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<P
         false,
     );
     let sums = sums(&files);
-    let digest = hex(&Sha256::digest(&sums));
+    let digest = sha256(&sums);
     files.insert(
         "SHA256SUMS".into(),
         PlanFile {
@@ -186,19 +190,8 @@ pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<P
 fn sums(files: &BTreeMap<String, PlanFile>) -> String {
     files
         .iter()
-        .map(|(path, file)| format!("{}  ./{path}\n", hex(&Sha256::digest(&file.text))))
+        .map(|(path, file)| format!("{}  ./{path}\n", sha256(&file.text)))
         .collect()
-}
-
-/// Lower hex.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
-            let _ = write!(out, "{b:02x}");
-            out
-        })
 }
 
 /// A private file: every reference replaced by its value. None where a value is not here.

@@ -99,20 +99,18 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     if !old.exists() {
         return fs::rename(new, old);
     }
-    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
-        Ok(()) => fs::remove_dir_all(new),
-        // Not every file system can exchange: then there is a moment without plan/, and the old one
-        // is kept beside it until the new one is in place.
-        Err(_) => {
-            let aside = new.with_extension("old");
-            if aside.exists() {
-                fs::remove_dir_all(&aside)?;
-            }
-            fs::rename(old, &aside)?;
-            fs::rename(new, old)?;
-            fs::remove_dir_all(aside)
-        }
+    if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
+        return fs::remove_dir_all(new);
     }
+    // Not every file system can exchange: then there is a moment without plan/, and the old one is
+    // kept beside it until the new one is in place.
+    let aside = new.with_extension("old");
+    if aside.exists() {
+        fs::remove_dir_all(&aside)?;
+    }
+    fs::rename(old, &aside)?;
+    fs::rename(new, old)?;
+    fs::remove_dir_all(aside)
 }
 
 fn private_folder(path: &Path) -> io::Result<()> {

@@ -6,10 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::{MAX_FILE, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::digest::sha256;
 use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
 use crate::state::{Entry, File, Node};
@@ -68,14 +67,12 @@ fn read_entry(
 ) -> Result<(Option<String>, NodePath, Entry)> {
     let bad = |why: &str| shape(label, number, why);
     let columns: Vec<&str> = line.split('\t').collect();
-    let (kind, hash, mode, owner, stored) = match columns[..] {
-        [kind @ ("f" | "x"), hash, mode, owner, path] => (kind, hash, mode, owner, path),
-        [kind @ "l", hash, mode, owner, path, _] => (kind, hash, mode, owner, path),
-        _ => {
-            return Err(bad(
-                "a line of FILES does not have the form of the collector",
-            ));
-        }
+    let ([kind @ ("f" | "x"), hash, mode, owner, stored]
+    | [kind @ "l", hash, mode, owner, stored, _]) = columns[..]
+    else {
+        return Err(bad(
+            "a line of FILES does not have the form of the collector",
+        ));
     };
     let path = decode(stored)
         .and_then(|p| NodePath::new(&p).ok())
@@ -114,7 +111,7 @@ fn read_entry(
     let text = read_text(&root.join(&stored[1..]), &file_label, MAX_FILE)?;
     check_public(&text, &file_label)?;
     let kept = text.contains("carota-kept:");
-    if !kept && hash != "-" && hash != hex(&Sha256::digest(&text)) {
+    if !kept && hash != "-" && hash != sha256(&text) {
         return Err(Diagnostic::new(
             Code::SnapshotTampered,
             "the file is not the one that FILES records: its hash differs",
@@ -128,15 +125,6 @@ fn read_entry(
         owner: owner.into(),
     };
     Ok((Some(stored[1..].to_owned()), path, Entry::File(file)))
-}
-
-/// Lower hex.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
 
 /// Undoes the collector's percent-encoding. None for a damaged one.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::diagnostic::Result;
+use crate::digest::sha256;
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, kubeconfig_with_trust, set_field, step, text,
 };
@@ -77,7 +78,7 @@ pub fn change_cluster_info(rotation: &Rotation, draft: &mut Draft, trust: Trust)
     let label = "snapshot/cluster/configmaps.yaml";
     if let Some(changed) = kubeconfig_with_trust(rotation, kubeconfig, label, trust)? {
         draft.change_object(&id, |o| {
-            set_field(o, &["data", "kubeconfig"], json!(changed))
+            set_field(o, &["data", "kubeconfig"], json!(changed));
         });
     }
     Ok(())
@@ -96,9 +97,5 @@ fn pins(rotation: &Rotation) -> Option<Action> {
 
 /// SHA-256 over the certificate's public key (util/pubkeypin of kubeadm), in hexadecimal.
 fn public_key_pin(certificate: &Certificate) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(certificate.spki_der())
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    sha256(certificate.spki_der())
 }

@@ -12,14 +12,15 @@ pub const PHASE: Phase = Phase {
     name: "preflight",
     act: Act::Prepare,
     page_step: "caution",
-    title: "check that every node is as the snapshot shows it, and back up what will be touched",
+    title: "check that every node is as the snapshot shows it",
     why: "A rotation that stops half-way is worse than none. Before the first change every file that \
-          a later phase touches is compared with the snapshot and backed up outside the manifests \
-          directory, and every Node object must be one that this plan knows.",
-    way_back: "Nothing has changed: the backup can be deleted.",
+          a later phase touches is compared with the snapshot, and every Node object must be one that \
+          this plan knows. Each later phase backs up what it touches, outside the manifests directory.",
+    way_back: "Nothing has changed.",
     run,
 };
 
+#[allow(clippy::unnecessary_wraps, reason = "every phase has this form")]
 fn run(_: &Rotation, before: &State) -> Result<Outcome> {
     let nodes = before.nodes.keys().cloned().collect();
     let step = Step {
