@@ -533,8 +533,7 @@ impl Fixture {
         verb: &str,
         root: &Path,
         more: &[&str],
-        exit: i32,
-        says: &str,
+        (exit, says): (i32, &str),
     ) {
         let before = files(root);
         let output = self.run(shell, phase, verb, root, more);
@@ -743,8 +742,7 @@ fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
             "rollback",
             &root,
             &[],
-            12,
-            "02-second has been applied here since",
+            (12, "02-second has been applied here since"),
         );
         fixture.succeeds(shell, SECOND, "rollback", &root, &[]);
         assert_same(&files(&root), &middle, "rolled back");
@@ -780,9 +778,9 @@ fn a_second_run_does_nothing_and_says_so() {
             "{status}"
         );
         put(&below(&root, HOSTILE), "changed\n");
-        fixture.refused(shell, FIRST, "apply", &root, &[], 13, "+changed");
-        fixture.refused(shell, FIRST, "verify", &root, &[], 24, "+changed");
-        fixture.refused(shell, FIRST, "rollback", &root, &[], 13, "+changed");
+        fixture.refused(shell, FIRST, "apply", &root, &[], (13, "+changed"));
+        fixture.refused(shell, FIRST, "verify", &root, &[], (24, "+changed"));
+        fixture.refused(shell, FIRST, "rollback", &root, &[], (13, "+changed"));
     });
 }
 
@@ -812,8 +810,7 @@ fn a_dry_run_prints_the_diff_and_changes_nothing() {
             "apply",
             &root,
             &["--dry-run"],
-            12,
-            "01-first comes first and is not done here",
+            (12, "01-first comes first and is not done here"),
         );
         fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         let applied = tree(&root);
@@ -839,7 +836,7 @@ fn drift_stops_a_phase_before_its_first_write() {
         let gone = &|root: &Path| fs::remove_file(below(root, BOOT)).expect("file");
         let mode = &|root: &Path| {
             fs::set_permissions(below(root, ADMIN), fs::Permissions::from_mode(0o644))
-                .expect("mode")
+                .expect("mode");
         };
         let link = &|root: &Path| {
             fs::rename(below(root, BOOT), below(root, "/etc/kubernetes/real.conf"))
@@ -855,7 +852,7 @@ fn drift_stops_a_phase_before_its_first_write() {
             put(
                 &below(root, ADMIN),
                 &kubeconfig("OLD").replace("client-key-data: ", "client-key-data: A"),
-            )
+            );
         };
         let damages: [Damage; 8] = [
             (bundle, 13, "-someone else's\n+both"),
@@ -878,7 +875,7 @@ fn drift_stops_a_phase_before_its_first_write() {
         for (damage, exit, says) in damages {
             let root = fixture.node();
             damage(&root);
-            fixture.refused(shell, FIRST, "apply", &root, &[], exit, says);
+            fixture.refused(shell, FIRST, "apply", &root, &[], (exit, says));
         }
     });
 }
@@ -894,8 +891,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &[],
-            12,
-            "01-first/apply.sh, then this one",
+            (12, "01-first/apply.sh, then this one"),
         );
         fixture.refused(
             shell,
@@ -903,8 +899,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--node", "worker-9"],
-            11,
-            "nothing for a node named worker-9",
+            (11, "nothing for a node named worker-9"),
         );
         fixture.refused(
             shell,
@@ -912,8 +907,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--node", "$(touch canary)"],
-            2,
-            "not a node's name",
+            (2, "not a node's name"),
         );
         fixture.refused(
             shell,
@@ -921,8 +915,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--digest", &"0".repeat(64)],
-            10,
-            "approved is 0000",
+            (10, "approved is 0000"),
         );
         fixture.refused(
             shell,
@@ -930,8 +923,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--frobnicate"],
-            2,
-            "unknown option --frobnicate",
+            (2, "unknown option --frobnicate"),
         );
         fixture.refused(
             shell,
@@ -939,8 +931,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--ack"],
-            2,
-            "--ack needs a value",
+            (2, "--ack needs a value"),
         );
         let none = fixture.dir.path().join("none");
         fixture.refused(
@@ -949,15 +940,21 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &["--secrets", none.to_str().expect("UTF-8")],
-            19,
-            "carota bundle --node cp-1",
+            (19, "carota bundle --node cp-1"),
         );
         assert!(
             fixture
                 .succeeds(shell, FIRST, "apply", &root, &["--help"])
                 .contains("17 outside the time window")
         );
+    });
+}
 
+#[test]
+fn a_stray_among_the_manifests_stops_a_phase() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
         // Anything that is no manifest, and a second manifest of the same pod.
         let stray = below(
             &root,
@@ -970,8 +967,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &[],
-            18,
-            "Move it to another directory",
+            (18, "Move it to another directory"),
         );
         fs::rename(&stray, below(&root, "/etc/kubernetes/manifests/z.yaml")).expect("rename");
         put(
@@ -984,14 +980,23 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             "apply",
             &root,
             &[],
-            18,
-            "two files in /etc/kubernetes/manifests are manifests of the pod kube-apiserver",
+            (
+                18,
+                "two files in /etc/kubernetes/manifests are manifests of the pod kube-apiserver",
+            ),
         );
         fs::remove_file(below(&root, "/etc/kubernetes/manifests/z.yaml")).expect("file");
+    });
+}
 
-        // A lock whose holder lives (this test), and one whose holder is gone.
-        let stat = fs::read_to_string("/proc/self/stat").expect("stat");
-        let start = stat
+#[test]
+fn a_lock_is_respected_while_its_holder_lives() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        // The holder is this test; then the same number, of a process that is gone.
+        let this = fs::read_to_string("/proc/self/stat").expect("stat");
+        let start = this
             .rsplit(") ")
             .next()
             .and_then(|rest| rest.split(' ').nth(19))
@@ -1000,7 +1005,7 @@ fn guards_stop_with_their_own_exit_code_and_say_what_to_do() {
             &root.join("var/lib/carota/2026-11/lock"),
             &format!("{} {start}\n", std::process::id()),
         );
-        fixture.refused(shell, FIRST, "apply", &root, &[], 16, "is at work on");
+        fixture.refused(shell, FIRST, "apply", &root, &[], (16, "is at work on"));
         put(
             &root.join("var/lib/carota/2026-11/lock"),
             &format!("{} 1\n", std::process::id()),
@@ -1098,8 +1103,7 @@ fn a_plan_that_was_altered_is_refused() {
             "apply",
             &root,
             &[],
-            10,
-            "kube-apiserver.yaml: FAILED",
+            (10, "kube-apiserver.yaml: FAILED"),
         );
         fs::write(&image, whole).expect("image");
         let added = fixture.plan().join(SECOND).join(".hidden $(touch canary)");
@@ -1110,8 +1114,7 @@ fn a_plan_that_was_altered_is_refused() {
             "apply",
             &root,
             &[],
-            10,
-            "files were added to the plan",
+            (10, "files were added to the plan"),
         );
         // Even one that is whole, when it is another than the one before.
         fixture.seal();
@@ -1121,8 +1124,7 @@ fn a_plan_that_was_altered_is_refused() {
             "apply",
             &root,
             &["--digest", &digest],
-            10,
-            "not the approved one",
+            (10, "not the approved one"),
         );
         fixture.refused(
             shell,
@@ -1130,8 +1132,7 @@ fn a_plan_that_was_altered_is_refused() {
             "apply",
             &root,
             &[],
-            10,
-            &format!("--digest {}", fixture.digest()),
+            (10, &format!("--digest {}", fixture.digest())),
         );
         fixture.succeeds(
             shell,
@@ -1147,11 +1148,13 @@ fn a_plan_that_was_altered_is_refused() {
 fn set_key(fixture: &Fixture, phase: &str, key: &str, value: &str) {
     let path = fixture.plan().join(phase).join("PHASE");
     let old = fs::read_to_string(&path).expect("PHASE");
-    let kept = old
+    let mut kept = String::new();
+    for line in old
         .lines()
-        .filter(|line| !line.starts_with(&format!("{key}\t")))
-        .map(|line| format!("{line}\n"))
-        .collect::<String>();
+        .filter(|line| line.split('\t').next() != Some(key))
+    {
+        let _ = writeln!(kept, "{line}");
+    }
     fs::write(path, format!("{kept}{key}\t{value}\n")).expect("PHASE");
     fixture.seal();
 }
@@ -1162,7 +1165,14 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
         let fixture = two_phases();
         let root = fixture.node();
         set_key(&fixture, FIRST, "not-after", "2000");
-        fixture.refused(shell, FIRST, "apply", &root, &[], 17, "Set the clock right");
+        fixture.refused(
+            shell,
+            FIRST,
+            "apply",
+            &root,
+            &[],
+            (17, "Set the clock right"),
+        );
         set_key(&fixture, FIRST, "not-after", "99999999999");
 
         // What only people can know, by its name.
@@ -1177,8 +1187,7 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
             "apply",
             &root,
             &["--ack", "load"],
-            21,
-            "every load balancer trusts both",
+            (21, "every load balancer trusts both"),
         );
         let ack = ["--ack", "load balancers"];
 
@@ -1215,8 +1224,7 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
             "apply",
             &root,
             &ack,
-            20,
-            "then add --i-checked",
+            (20, "then add --i-checked"),
         );
         assert!(with_api(&[]).status.success());
         fixture.succeeds(shell, FIRST, "rollback", &root, &["--i-checked"]);
@@ -1233,8 +1241,7 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
             "apply",
             &root,
             &["--i-checked"],
-            21,
-            "--ack 01-first",
+            (21, "--ack 01-first"),
         );
         fixture.succeeds(
             shell,
@@ -1270,7 +1277,7 @@ fn a_renewed_kubelet_certificate_is_named_as_such() {
             below(&root, link),
         )
         .expect("link");
-        fixture.refused(shell, FIRST, "apply", &root, &[], 13, "From phase 12 on");
+        fixture.refused(shell, FIRST, "apply", &root, &[], (13, "From phase 12 on"));
         fs::remove_file(below(&root, link)).expect("link");
         symlink(dated, below(&root, link)).expect("link");
         fixture.succeeds(shell, FIRST, "apply", &root, &[]);
@@ -1348,9 +1355,8 @@ fn a_host_whose_kubelet_is_another_node_is_refused() {
             "apply",
             &root,
             &["--dry-run"],
-            11,
-            "kubelet is cp-2, not cp-1",
-        )
+            (11, "kubelet is cp-2, not cp-1"),
+        );
     });
 }
 
@@ -1411,8 +1417,7 @@ fn the_clean_up_destroys_the_backups_and_with_them_the_way_back() {
             "rollback",
             &root,
             &[],
-            12,
-            "there is no way back",
+            (12, "there is no way back"),
         );
     });
 }

@@ -29,9 +29,10 @@ other_has_work() { has_cluster_work "$1"; }
 
 # check_place NAME: is this the node it is taken for?
 check_place() {
+  user=$(id -u)
   host=$(uname -n | tr '[:upper:]' '[:lower:]')
   node=${1:-$host}
-  [ -n "$root" ] || [ "$(id -u)" = 0 ] || die 14 "this changes files of root's: run it as root, for example with sudo"
+  [ -n "$root" ] || [ "$user" = 0 ] || die 14 "this changes files of root's: run it as root, for example with sudo"
   name_ok "$node" || die 2 "not a node's name: $node"
   NODE=$node awk -F'\t' '$2 == ENVIRON["NODE"] { found = 1 } END { exit !found }' "$plan"/[0-9][0-9]-*/NODES 2>/dev/null ||
     die 11 "the plan has nothing for a node named $node. If Kubernetes knows this host by another name, give --node NAME"
@@ -110,7 +111,7 @@ survey() {
   total=$(awk 'END { print NR }' "$work/actions")
   # Of the actions on a path that are not yet complete, the first must find its pre-image; or one of
   # them its own post-image, when a run was killed between the write and the note in the journal.
-  PROGRESS=$progress ROOT_USER=$(id -u) awk -F'\t' '
+  PROGRESS=$progress USER_ID=$user awk -F'\t' '
     BEGIN { OFS = FS; progress = ENVIRON["PROGRESS"] + 0 }
     FILENAME == ARGV[1] { hash[$1] = $2; mode[$1] = $3; owner[$1] = $4; next }
     { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $10) }
@@ -130,7 +131,7 @@ survey() {
         if (hash[a] == pre[i]) from[a] = i
         else if (last) from[a] = last + 1
         else { from[a] = n + 1; return "drift" }
-        if (op[i] == "write" && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["ROOT_USER"] == 0 && owner[a] != o[i])))
+        if (op[i] == "write" && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["USER_ID"] == 0 && owner[a] != o[i])))
           return "mode"
       }
       return i < from[a] ? "met" : "due"
@@ -326,7 +327,7 @@ put() {
   else
     rm -f "$temporary"
     cp "$1" "$temporary"
-    [ "$(id -u)" != 0 ] || chown "$4" "$temporary"
+    [ "$user" != 0 ] || chown "$4" "$temporary"
     chmod "$3" "$temporary"
   fi
   # where SELinux is on, the label of the file that it replaces
@@ -361,6 +362,7 @@ backup() {
     flush "$copy.part"
     mv -f "$copy.part" "$copy"
     sha "$copy"
+    flush "${copy%/*}"
     read -r raw <"$work/raw.$at"
     [ "$sum" = "$raw" ] || die 13 "$path was changed by someone else just now, and was not written. Find out by whom, then start again"
   else
@@ -434,7 +436,7 @@ compare() {
   found=$(awk -F'\t' -v at="$at" '$1 == at { print $2, $3 + 0, $4 }' "$work/now")
   wanted="$post ${mode#0} $owner"
   [ "$op" = write ] || wanted='absent 0 -'
-  [ "$(id -u)" = 0 ] || { wanted=${wanted% *} && found=${found% *}; }
+  [ "$user" = 0 ] || { wanted=${wanted% *} && found=${found% *}; }
   [ "$found" != "$wanted" ] || return 0
   differences=1
   case $found in
