@@ -7,8 +7,10 @@
 //! Refused at their place: anchors, aliases, tags, merge keys, duplicate keys, keys that are not
 //! scalars, several documents in a file.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle};
 use serde_yaml::Value;
@@ -20,10 +22,40 @@ pub use crate::edit::scalar::Style;
 /// A document with its text.
 #[derive(Clone, Debug)]
 pub struct Document {
-    text: String,
     file: String,
+    read: Arc<Read>,
+}
+
+/// What two parsers made of a text.
+#[derive(Debug)]
+struct Read {
+    text: String,
     root: Node,
     value: Value,
+}
+
+/// The same file is looked at by many phases, and equal files lie on many nodes: what was read stays
+/// at hand, up to this many bytes of text.
+const REMEMBERED: usize = 16 << 20;
+
+#[derive(Default)]
+struct Memory {
+    documents: HashMap<String, Arc<Read>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+impl Memory {
+    fn keep(&mut self, read: &Arc<Read>) {
+        if self.bytes + read.text.len() > REMEMBERED {
+            *self = Memory::default();
+        }
+        self.bytes += read.text.len();
+        self.documents.insert(read.text.clone(), read.clone());
+    }
 }
 
 /// A node of the tree.
@@ -202,6 +234,22 @@ pub fn splice(text: &str, edits: &[Edit]) -> Option<String> {
 impl Document {
     /// Reads the one document of `text`.
     pub fn parse(text: &str, file: &str) -> Result<Document> {
+        let known = MEMORY.with_borrow(|memory| memory.documents.get(text).cloned());
+        let read = match known {
+            Some(read) => read,
+            None => {
+                let read = Arc::new(Document::read(text, file)?);
+                MEMORY.with_borrow_mut(|memory| memory.keep(&read));
+                read
+            }
+        };
+        Ok(Document {
+            file: file.to_owned(),
+            read,
+        })
+    }
+
+    fn read(text: &str, file: &str) -> Result<Read> {
         let root = Builder::new(text, file).run()?;
         let value = second_opinion(text, file)?;
         if let Err(offset) = agree(&root, &value) {
@@ -212,9 +260,8 @@ impl Document {
                 "two YAML parsers read this value differently, so other programs may too",
             ));
         }
-        Ok(Document {
+        Ok(Read {
             text: text.to_owned(),
-            file: file.to_owned(),
             root,
             value,
         })
@@ -223,7 +270,7 @@ impl Document {
     /// The text as it was given.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.read.text
     }
 
     /// The file's name, for places.
@@ -235,13 +282,13 @@ impl Document {
     /// The top node.
     #[must_use]
     pub fn root(&self) -> &Node {
-        &self.root
+        &self.read.root
     }
 
     /// The document as the second parser reads it.
     #[must_use]
     pub fn value(&self) -> &Value {
-        &self.value
+        &self.read.value
     }
 
     /// The place of a node.
@@ -253,13 +300,13 @@ impl Document {
     /// The place of a byte.
     #[must_use]
     pub fn place_at(&self, offset: usize) -> Place {
-        Place::at(&self.file, &self.text, offset)
+        Place::at(&self.file, &self.read.text, offset)
     }
 
     /// A [`Code::ManifestShape`] error at `node`.
     #[must_use]
     pub fn shape(&self, node: &Node, reason: impl Into<String>) -> Diagnostic {
-        shape(&self.file, &self.text, node.range.start, reason)
+        shape(&self.file, &self.read.text, node.range.start, reason)
     }
 
     /// The text of the scalar under `key` of `node`, with its node. Absent and null are `None`; a
@@ -300,7 +347,7 @@ impl Document {
 
     /// The text with the scalar at `path` replaced, in the style of the one that stands there.
     pub fn set_scalar(&self, path: &[Step], new: &str) -> Result<String> {
-        let Some(node) = self.root.at(path) else {
+        let Some(node) = self.read.root.at(path) else {
             return Err(Diagnostic::new(
                 Code::ManifestShape,
                 "the value to replace is not in the file",
@@ -327,7 +374,7 @@ impl Document {
             text.push(' ');
             text.push_str(comment);
         }
-        if node.range.is_empty() && !self.text[..node.range.start].ends_with([' ', '\t', '\n']) {
+        if node.range.is_empty() && !self.read.text[..node.range.start].ends_with([' ', '\t', '\n']) {
             text.insert(0, ' ');
         }
         Ok(Edit::new(node.range.clone(), text))
@@ -335,7 +382,7 @@ impl Document {
 
     /// The comment on the header line of a block scalar.
     fn header_comment(&self, node: &Node) -> Option<&str> {
-        let header = self.text[node.range.clone()].lines().next()?;
+        let header = self.read.text[node.range.clone()].lines().next()?;
         header.find(" #").map(|i| header[i..].trim())
     }
 
@@ -355,14 +402,14 @@ impl Document {
             )
             .at(self.place_at(offset))
         };
-        let mut expected = self.value.clone();
+        let mut expected = self.read.value.clone();
         if !expect(&mut expected) {
             return Err(mismatch("has no counterpart in the parsed value"));
         }
-        let text = splice(&self.text, edits).ok_or_else(|| mismatch("overlaps another edit"))?;
+        let text = splice(&self.read.text, edits).ok_or_else(|| mismatch("overlaps another edit"))?;
         let after = Document::parse(&text, &self.file)
             .map_err(|_| mismatch("gives a file that cannot be read"))?;
-        if after.value != expected {
+        if *after.value() != expected {
             return Err(mismatch("changes more, or less, than it should"));
         }
         Ok(text)

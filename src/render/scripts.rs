@@ -6,6 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
 
 use super::PhaseView;
+use crate::collect::PUBLIC_FORM;
 use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::rotation::Rotation;
 use crate::state::ObjectId;
@@ -26,7 +27,8 @@ pub fn library() -> [(&'static str, String); 6] {
         ),
         (
             "public-form.sh",
-            text(include_str!("../../templates/public-form.sh")),
+            // Alone, unlike in the collector, it must say which shell it is for.
+            format!("# shellcheck shell=sh\n{PUBLIC_FORM}"),
         ),
         ("user.sh", text(include_str!("../../templates/lib/user.sh"))),
     ]
