@@ -261,7 +261,7 @@ impl Changes {
                     What::RestartKubelet => {
                         format!("{step}\t{set}\trestart\tkubelet\t-\t-\t-\t-\t-\n")
                     }
-                    What::Forget => format!("{step}\t{set}\tforget\tbackups\t-\t-\t-\t-\t-\n"),
+                    What::Forget => format!("{step}\t{set}\tforget\t-\t-\t-\t-\t-\t-\n"),
                 }
             })
             .collect()
