@@ -374,7 +374,8 @@ impl Document {
             text.push(' ');
             text.push_str(comment);
         }
-        if node.range.is_empty() && !self.read.text[..node.range.start].ends_with([' ', '\t', '\n']) {
+        if node.range.is_empty() && !self.read.text[..node.range.start].ends_with([' ', '\t', '\n'])
+        {
             text.insert(0, ' ');
         }
         Ok(Edit::new(node.range.clone(), text))
@@ -406,7 +407,8 @@ impl Document {
         if !expect(&mut expected) {
             return Err(mismatch("has no counterpart in the parsed value"));
         }
-        let text = splice(&self.read.text, edits).ok_or_else(|| mismatch("overlaps another edit"))?;
+        let text =
+            splice(&self.read.text, edits).ok_or_else(|| mismatch("overlaps another edit"))?;
         let after = Document::parse(&text, &self.file)
             .map_err(|_| mismatch("gives a file that cannot be read"))?;
         if *after.value() != expected {

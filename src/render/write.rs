@@ -2,6 +2,7 @@
 //! plan in one exchange of directories. Whatever is interrupted, the old plan stays whole and no key
 //! that something was signed with is lost.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -80,14 +81,21 @@ pub fn plan(folder: &Path, plan: &Plan) -> Result<()> {
             fs::remove_dir_all(&making)?;
         }
         fs::create_dir(&making)?;
+        let mut folders = BTreeSet::new();
         for (path, file) in &plan.files {
-            let at = making.join(path);
-            if let Some(parent) = at.parent() {
-                fs::create_dir_all(parent)?;
+            let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+            if folders.insert(folder) {
+                fs::create_dir_all(making.join(folder))?;
             }
             let mode = if file.executable { 0o755 } else { 0o644 };
-            fs::write(&at, &file.text)?;
-            fs::set_permissions(&at, fs::Permissions::from_mode(mode))?;
+            let mut out = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(making.join(path))?;
+            out.write_all(file.text.as_bytes())?;
+            // Whatever the umask is, the plan's modes are the same.
+            out.set_permissions(fs::Permissions::from_mode(mode))?;
         }
         exchange(&making, &place)
     };

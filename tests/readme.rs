@@ -1,0 +1,92 @@
+//! The README says what is so: its commands run, and what it quotes stands in the file it names.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{carota, copy_tree, examples};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The fenced blocks of a language, each with the line before it.
+fn blocks(language: &str) -> Vec<(String, String)> {
+    let text = readme();
+    let mut out = Vec::new();
+    let mut before = "";
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == format!("```{language}") {
+            let body: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != "```").collect();
+            out.push((before.to_owned(), body.join("\n")));
+        } else {
+            before = line;
+        }
+    }
+    out
+}
+
+#[test]
+fn what_it_quotes_stands_in_the_file_it_names() {
+    let quoted = blocks("diff");
+    assert_eq!(quoted.len(), 2);
+    for (before, body) in quoted {
+        let file = before.trim_start_matches("<!-- ").trim_end_matches(" -->");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        // Leading blanks differ where a line of the file is indented deeper than the quotation.
+        let squeezed = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            squeezed(&text).contains(&squeezed(&body)),
+            "{file} does not hold:\n{body}"
+        );
+    }
+}
+
+#[test]
+fn its_commands_run() {
+    let commands: Vec<String> = blocks("sh")
+        .into_iter()
+        .map(|(_, body)| body.trim().to_owned())
+        .collect();
+    assert_eq!(
+        commands[0],
+        "cargo run --release -- compile plans/kubeadm-ha/cluster.toml"
+    );
+    assert_eq!(commands[1], "cargo test");
+    let folder = tempfile::tempdir().unwrap();
+    copy_tree(
+        &examples()[1].join("snapshot"),
+        &folder.path().join("snapshot"),
+    );
+    let mut run = 0;
+    for command in &commands[2..] {
+        let command = command.split(" > ").next().unwrap();
+        let words: Vec<&str> = command.split_whitespace().collect();
+        assert_eq!(words[0], "carota");
+        let output = carota(&words[1..], folder.path());
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        run += 1;
+    }
+    assert_eq!(run, 4);
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let text = readme();
+    let mut links = 0;
+    for part in text.split("](").skip(1) {
+        let target = part.split(')').next().unwrap();
+        assert!(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+            "{target}"
+        );
+        links += 1;
+    }
+    assert!(links >= 4);
+}
