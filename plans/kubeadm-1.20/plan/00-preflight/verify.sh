@@ -1,11 +1,11 @@
 #!/bin/sh
-# 00-preflight: check that every node is as the snapshot shows it, and back up what will be touched
+# 00-preflight: check that every node is as the snapshot shows it
 #
 # A rotation that stops half-way is worse than none. Before the first change every file that a later
-# phase touches is compared with the snapshot and backed up outside the manifests directory, and
-# every Node object must be one that this plan knows.
+# phase touches is compared with the snapshot, and every Node object must be one that this plan
+# knows. Each later phase backs up what it touches, outside the manifests directory.
 #
-# Nodes: nothing
+# Nodes: 0 files on 5 nodes
 # Cluster: gate-nodes 1, note 1
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It

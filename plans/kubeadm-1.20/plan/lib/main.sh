@@ -15,7 +15,7 @@ tab=$(printf '\t')
 nl='
 '
 side=node node='' given_node='' root='' state='' log='' work='' temporary='' locked=''
-dry=0 mode=run checked=0 acks='' expected='' timeout=300 code=0 digest='' secrets=''
+dry=0 mode=run checked=0 acks='' expected='' timeout=300 code=0 told='' digest='' secrets=''
 
 usage() {
   cat <<USAGE
@@ -56,7 +56,7 @@ journal() {
 
 # die EXIT TEXT: stops. The text says what is wrong and what to do.
 die() {
-  code=$1
+  code=$1 told=1
   shift
   printf 'carota: %s\n' "$*" >&2
   journal "stopped with exit $code: $*"
@@ -155,7 +155,7 @@ read_phase() {
 }
 
 tools() {
-  for tool in awk cat chmod chown cp date df find ln mkdir mktemp mv readlink rm rmdir sed sha256sum sleep sort stat sync tr uname wc; do
+  for tool in awk cat chmod chown cp date df find id ln mkdir mktemp mv readlink rm rmdir sed sha256sum sleep sort stat sync tr uname wc; do
     command -v "$tool" >/dev/null 2>&1 || die 22 "$tool is not installed here; nothing was changed"
   done
 }
@@ -186,11 +186,12 @@ check_plan() {
     !($0 in listed)')
   [ -z "$added" ] || die 10 "files were added to the plan after it was written; remove them, nothing was changed:$nl$added"
   # A rotation stays with one plan: another one, even a good one, wants to be named.
-  if [ -f "$state/digest" ] && [ -z "$expected" ]; then
+  for begun in "$state"/[0-9][0-9]-*/progress; do
+    if [ ! -f "$begun" ] || [ -n "$expected" ]; then continue; fi
     read -r pinned <"$state/digest"
     [ "$pinned" = "$digest" ] ||
       die 10 "earlier phases were done here from the plan with digest $pinned, this one has $digest. If that is meant, give --digest $digest"
-  fi
+  done
 }
 
 # A killed run leaves the lock behind: it names its process and that one's start, so that a stale
@@ -228,6 +229,8 @@ finish() {
   trap - EXIT
   [ -z "$temporary" ] || rm -f "$temporary"
   [ -z "$work" ] || rm -rf "$work"
+  [ "$status" = 0 ] || [ -n "$told" ] || [ "$code" != 0 ] ||
+    printf 'carota: a command failed (see above). No file is half-written: start again to go on, or go back with rollback.sh\n' >&2
   [ -z "$log" ] || journal "exit $status"
   [ -z "$locked" ] || rm -f "$state/lock"
   exit "$status"

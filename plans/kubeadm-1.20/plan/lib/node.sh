@@ -29,9 +29,10 @@ other_has_work() { has_cluster_work "$1"; }
 
 # check_place NAME: is this the node it is taken for?
 check_place() {
+  user=$(id -u)
   host=$(uname -n | tr '[:upper:]' '[:lower:]')
   node=${1:-$host}
-  [ -n "$root" ] || [ "$(id -u)" = 0 ] || die 14 "this changes files of root's: run it as root, for example with sudo"
+  [ -n "$root" ] || [ "$user" = 0 ] || die 14 "this changes files of root's: run it as root, for example with sudo"
   name_ok "$node" || die 2 "not a node's name: $node"
   NODE=$node awk -F'\t' '$2 == ENVIRON["NODE"] { found = 1 } END { exit !found }' "$plan"/[0-9][0-9]-*/NODES 2>/dev/null ||
     die 11 "the plan has nothing for a node named $node. If Kubernetes knows this host by another name, give --node NAME"
@@ -56,7 +57,7 @@ on_node() {
 # form FILE PATH OUT VALUES: the public form of a node's file in OUT, its private values in the
 # directory VALUES, and `sum`
 form() {
-  rm -rf "$4"
+  [ ! -d "$4" ] || rm -rf "$4"
   mkdir "$4"
   public_form "$1" "$2" "$4" >"$3" || die 13 "$1 holds something whose private parts cannot be told apart, or cannot be read; nothing was changed"
   sha "$3"
@@ -98,7 +99,7 @@ survey() {
   while IFS=$tab read -r n at _step set op path mode owner pre post keys <&3; do
     case $op in
       restart) continue ;;
-      write | remove | forget) ;;
+      write | remove | check | forget) ;;
       *) die 10 "unknown action in CHANGES: $op" ;;
     esac
     [ "$op" != forget ] || continue
@@ -110,10 +111,12 @@ survey() {
   total=$(awk 'END { print NR }' "$work/actions")
   # Of the actions on a path that are not yet complete, the first must find its pre-image; or one of
   # them its own post-image, when a run was killed between the write and the note in the journal.
-  PROGRESS=$progress ROOT_USER=$(id -u) awk -F'\t' '
+  PROGRESS=$progress USER_ID=$user awk -F'\t' '
     BEGIN { OFS = FS; progress = ENVIRON["PROGRESS"] + 0 }
     FILENAME == ARGV[1] { hash[$1] = $2; mode[$1] = $3; owner[$1] = $4; next }
-    { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $10) }
+    { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $5 == "check" ? $9 : $10) }
+    # as text: one awk reads 0644 as an octal number, the others as a decimal one
+    function octal(text) { sub(/^0+/, "", text); return text "" }
     function judge(i,   a, j, last, before) {
       if (i <= progress) return "met"
       if (op[i] == "restart" || op[i] == "forget") return "due"
@@ -128,7 +131,7 @@ survey() {
         if (hash[a] == pre[i]) from[a] = i
         else if (last) from[a] = last + 1
         else { from[a] = n + 1; return "drift" }
-        if (op[i] == "write" && hash[a] != "absent" && (mode[a] + 0 != m[i] + 0 || (ENVIRON["ROOT_USER"] == 0 && owner[a] != o[i])))
+        if ((op[i] == "write" || op[i] == "check") && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["USER_ID"] == 0 && owner[a] != o[i])))
           return "mode"
       }
       return i < from[a] ? "met" : "due"
@@ -159,20 +162,18 @@ tell_drift() {
   esac
   # A kubelet that renewed its certificate reads another file now, with a new key.
   case $verdict:$path in
-    met:*) ;;
-    *:*/kubelet-client-[0-9]*.pem | *:*/kubelet-server-[0-9]*.pem)
-      link=${path##*/}
-      link=$root${path%/*}/${link%-[0-9]*-[0-9]*-[0-9]*-*}
-      link=${link%-[0-9][0-9][0-9][0-9]}-current.pem
-      [ -L "$link" ] || return 0
-      on_node "$link"
-      [ "$value" != "$root$path" ] || [ "$verdict" = drift ] || return 0
-      drifted=1
-      say "$path: the kubelet has renewed its certificate since the snapshot (${link##*/} leads to ${value##*/}).
+    met:*) return 0 ;;
+    *:*/kubelet-client-[0-9]*.pem) link=$root${path%/*}/kubelet-client-current.pem ;;
+    *:*/kubelet-server-[0-9]*.pem) link=$root${path%/*}/kubelet-server-current.pem ;;
+    *) return 0 ;;
+  esac
+  [ -L "$link" ] || return 0
+  on_node "$link"
+  [ "$value" != "$root$path" ] || [ "$verdict" = drift ] || return 0
+  drifted=1
+  say "$path: the kubelet has renewed its certificate since the snapshot (${link##*/} leads to ${value##*/}).
 Collect this node again and compile again. From phase 12 on the signer is the new CA, so a kubelet that
 renews from then on has what this phase would give it: then waiting for its renewal is enough"
-      ;;
-  esac
 }
 
 tell_difference() {
@@ -181,10 +182,14 @@ tell_difference() {
     say "$path is a symbolic link now; the scripts write through none"
   elif [ ! -e "$target" ]; then
     say "$path is not there"
+  elif [ ! -f "$target" ]; then
+    say "$path is not a regular file"
+  elif [ "$op:$pre" = check:absent ]; then
+    say "$path is there already, and a later phase would make it: an earlier rotation was not cleaned up"
   elif [ "$pre" = absent ]; then
     say "$path is there already, with other contents than the phase would write; difference to those:"
     show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
-  elif [ -f "$target" ]; then
+  else
     # The pre-image is in the plan if an earlier phase wrote it; else show what would be written.
     before=$(HASH=$pre awk 'substr($0, 1, 64) == ENVIRON["HASH"] { print substr($0, 67); exit }' "$plan/SHA256SUMS")
     if [ -n "$before" ]; then
@@ -194,8 +199,6 @@ tell_difference() {
       say "$path differs from what was collected; what this phase would change in it now:"
       [ "$op" != write ] || show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
     fi
-  else
-    say "$path is not a regular file"
   fi
 }
 
@@ -326,7 +329,7 @@ put() {
   else
     rm -f "$temporary"
     cp "$1" "$temporary"
-    [ "$(id -u)" != 0 ] || chown "$4" "$temporary"
+    [ "$user" != 0 ] || chown "$4" "$temporary"
     chmod "$3" "$temporary"
   fi
   # where SELinux is on, the label of the file that it replaces
@@ -361,6 +364,7 @@ backup() {
     flush "$copy.part"
     mv -f "$copy.part" "$copy"
     sha "$copy"
+    flush "${copy%/*}"
     read -r raw <"$work/raw.$at"
     [ "$sum" = "$raw" ] || die 13 "$path was changed by someone else just now, and was not written. Find out by whom, then start again"
   else
@@ -373,8 +377,7 @@ backup() {
 make_dirs() {
   [ -d "$1" ] && return
   make_dirs "${1%/*}"
-  # the recursion has set $1 back
-  printf '%s\n' "$1" >>"$state/$phase/made"
+  printf '%s\n' "${1#"$root"}" >>"$state/$phase/made"
   mkdir -m 0755 "$1"
 }
 
@@ -404,6 +407,7 @@ run_apply() {
     return
   fi
   keep_acks
+  [ -f "$state/$phase/progress" ] || mark progress 0 # from here on a rollback has something to do
   each_action sweep "$work/todo"
   each_action perform "$work/todo"
   mark "done" "$(date -u +%Y-%m-%dT%H:%M:%SZ) plan $digest"
@@ -428,13 +432,14 @@ survey_done() {
 
 # compare: one path against what the phase leaves there
 compare() {
-  case $op in write | remove) ;; *) return 0 ;; esac
+  case $op in write | remove | check) ;; *) return 0 ;; esac
   last=$(awk -F'\t' -v at="$at" '$2 == at && $5 != "restart" { n = $1 } END { print n }' "$work/actions")
   [ "$n" = "$last" ] || return 0
   found=$(awk -F'\t' -v at="$at" '$1 == at { print $2, $3 + 0, $4 }' "$work/now")
   wanted="$post ${mode#0} $owner"
-  [ "$op" = write ] || wanted='absent 0 -'
-  [ "$(id -u)" = 0 ] || { wanted=${wanted% *} && found=${found% *}; }
+  [ "$op" != check ] || wanted="$pre ${mode#0} $owner"
+  [ "$op:$pre" != check:absent ] && [ "$op" != remove ] || wanted='absent 0 -'
+  [ "$user" = 0 ] || { wanted=${wanted% *} && found=${found% *}; }
   [ "$found" != "$wanted" ] || return 0
   differences=1
   case $found in
@@ -487,6 +492,7 @@ perform() {
         ;;
       restart) restart ran ;;
       forget) forget ;;
+      check) ;;
     esac
     say "$n of $total: $op $path: done"
   fi
@@ -496,10 +502,8 @@ perform() {
 # forget: old private keys go with the backups; from here on there is no way back
 forget() {
   for name in "$state"/[0-9][0-9]-*; do
-    [ ! -d "$name/backup" ] || {
-      : >"$name/forgotten"
-      rm -rf "$name/backup"
-    }
+    : >"$name/forgotten"
+    rm -rf "$name/backup"
   done
 }
 
@@ -558,7 +562,7 @@ run_rollback() {
     each_action sweep "$work/todo"
     each_action put_back "$work/back"
     [ ! -f "$state/$phase/made" ] || sort -r "$state/$phase/made" | while IFS= read -r made; do
-      rmdir "$made" 2>/dev/null || :
+      rmdir "$root$made" 2>/dev/null || :
     done
     mv -f "$state/$phase/rolling-back" "$state/$phase/restored"
   elif [ "$dry" = 1 ]; then

@@ -9,7 +9,7 @@
 # `static-pod MANIFEST` for the kubelet's part; if DIR/proc is there, it is read as /proc would be.
 
 # what main.sh has set, and an action's columns
-: "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${timeout?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
+: "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${tab?}" "${timeout?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
 
 # live: is there a running system to ask?
 systemctl=systemctl live=1 processes=/proc
@@ -18,7 +18,7 @@ if [ -n "$root" ]; then
   [ "$systemctl" = : ] || [ ! -d "$root/proc" ] || processes=$root/proc live=1
 fi
 
-# pod MANIFEST: `N arg TEXT` for the command line of its N-th container, `N exact` where the manifest
+# pod MANIFEST, in columns: `N arg TEXT` for the command line of its N-th container, `N exact` where the manifest
 # names the program, `N health SCHEME HOST PORT PATH`. Only the shapes that carota compiles.
 pod() {
   awk '
@@ -32,7 +32,7 @@ pod() {
     function value(s) { sub(/^[A-Za-z]+:/, "", s); return scalar(s) }
     function items(list,   k, m) {
       m = count[c, list]
-      for (k = 1; k <= m; k++) print c " arg " item[c, list, k]
+      for (k = 1; k <= m; k++) print c, "arg", item[c, list, k]
     }
     /^[ ]*(#|$)/ { next }
     {
@@ -61,8 +61,9 @@ pod() {
       if (probe != "" && match(text, /^(scheme|host|port|path):/)) at[containers, probe, substr(text, 1, RLENGTH - 1)] = value(text)
     }
     END {
+      OFS = "\t"
       for (c = 1; c <= containers; c++) {
-        if (count[c, "command"]) print c " exact"
+        if (count[c, "command"]) print c, "exact"
         items("command"); items("args")
         probe = (c, "readiness", "port") in at ? "readiness" : (c, "liveness", "port") in at ? "liveness" : "startup"
         if (!((c, probe, "port") in at)) continue
@@ -71,7 +72,7 @@ pod() {
         host = at[c, probe, "host"]; scheme = tolower(at[c, probe, "scheme"]); path = at[c, probe, "path"]
         # etcd: `/health` asks through consensus, so that it answers only when the member has caught up
         if (item[c, "command", 1] ~ /(^|\/)etcd$/) path = "/health"
-        print c " health " (scheme == "" ? "http" : scheme) " " (host == "" ? "127.0.0.1" : host) " " p " " (path == "" ? "/" : path)
+        print c, "health", (scheme == "" ? "http" : scheme), (host == "" ? "127.0.0.1" : host), p, (path == "" ? "/" : path)
       }
     }' "$1"
 }
@@ -80,27 +81,34 @@ pod() {
 # `same`: the command line is the manifest's, item by item.
 scan() {
   pod "$1" >"$work/pod"
-  awk '!seen[$1]++ { print $1 }' "$work/pod" >"$work/containers"
-  while read -r c <&5; do
-    argv=$(sed -n "s/^$c arg //p" "$work/pod")
-    [ -n "$argv" ] || continue
-    program=''
-    if grep_line "$c exact"; then
-      program=${argv%%"$nl"*}
-      program=$(printf '%.15s' "${program##*/}") # the kernel keeps fifteen bytes
-    fi
-    for process in "$processes"/[0-9]*; do
-      read -r comm 2>/dev/null <"$process/comm" || continue
-      [ -z "$program" ] || [ "$comm" = "$program" ] || continue
-      running=$(tr '\000' '\n' 2>/dev/null <"$process/cmdline") || continue
-      started_at "${process##*/}" "$processes" || continue
-      what=other
-      case $program$nl$running in "$program$nl$argv") what=same ;; "$nl"*"$nl$argv") what=same ;; esac
-      [ "$program$what" = other ] || printf '%s %s:%s %s\n' "$c" "${process##*/}" "$started" "$what"
-    done
-  done 5<"$work/containers"
+  c='' argv='' exact=''
+  while IFS=$tab read -r container what text <&5; do
+    [ "$container" = "$c" ] || scan_container
+    c=$container
+    case $what in
+      exact) exact=1 ;;
+      arg) argv=$argv${argv:+"$nl"}$text ;;
+    esac
+  done 5<"$work/pod"
+  scan_container
 }
-grep_line() { LINE=$1 awk '$0 == ENVIRON["LINE"] { found = 1 } END { exit !found }' "$work/pod"; }
+
+scan_container() {
+  program=''
+  # the kernel keeps fifteen bytes of a name
+  [ -z "$exact" ] || program=${argv%%"$nl"*} program=$(printf '%.15s' "${program##*/}")
+  [ -n "$argv" ] || return 0
+  for process in "$processes"/[0-9]*; do
+    read -r comm 2>/dev/null <"$process/comm" || continue
+    [ -z "$program" ] || [ "$comm" = "$program" ] || continue
+    running=$(tr '\000' '\n' 2>/dev/null <"$process/cmdline") || continue
+    started_at "${process##*/}" "$processes" || continue
+    what=other
+    case $program$nl$running in "$program$nl$argv") what=same ;; "$nl"*"$nl$argv") what=same ;; esac
+    [ "$program$what" = other ] || printf '%s\t%s:%s\t%s\n' "$c" "${process##*/}" "$started" "$what"
+  done
+  argv='' exact=''
+}
 
 # remember_processes ran|back: before a manifest is changed, what runs by it. The confirmation wants
 # processes that are not among these. A run that resumes after the write finds the list in the journal.
@@ -143,10 +151,16 @@ restart() {
 # confirm_pod ran|back|look MANIFEST
 confirm_pod() {
   [ -f "$2" ] || return 0 # on the way back, a pod that the phase had added
-  old=/dev/null known=/dev/null
+  old=/dev/null known=/dev/null since=0
   if [ "$1" != look ]; then
     writer_of "$n"
-    [ ! -f "$state/$phase/$1.$writer" ] || old=$state/$phase/$1.$writer
+    [ -n "$writer" ] || die 10 "CHANGES asks for a restart of ${2#"$root"} without a change of it, which the kubelet would not make"
+    if [ -f "$state/$phase/$1.$writer" ]; then
+      old=$state/$phase/$1.$writer
+    elif [ "$1:$processes" = ran:/proc ]; then
+      # The file was as planned before this run came to it: then the process must be younger than the file.
+      since=$((($(stat -c %Z "$2") - $(awk '$1 == "btime" { print $2 }' /proc/stat) - 2) * 100))
+    fi
     # On the way back a process from before the phase is right: the kubelet may never have seen the change.
     [ "$1" = ran ] || [ ! -f "$state/$phase/ran.$writer" ] || known=$state/$phase/ran.$writer
   fi
@@ -164,18 +178,18 @@ runs, start again: the rest follows. Or go back: rollback.sh"
 # pod_as_planned MANIFEST: sets `seen` to what is wrong
 pod_as_planned() {
   scan "$1" >"$work/scan"
-  seen=$(awk '
+  seen=$(SINCE=$since awk '
     FILENAME == ARGV[1] { old[$2] = 1; next }
     FILENAME == ARGV[2] { known[$2] = 1; next }
     FILENAME == ARGV[3] { if ($2 == "exact") want[$1] = 1; if ($2 == "arg" && !($1 in name)) name[$1] = $3; next }
-    { if ($2 in old && !($2 in known)) still[$1] = $2; else if ($3 == "same") good[$1] = 1; else other[$1] = $2 }
+    { split($2, id, ":"); if (($2 in old && !($2 in known)) || id[2] < ENVIRON["SINCE"] + 0) still[$1] = $2; else if ($3 == "same") good[$1] = 1; else other[$1] = $2 }
     END { for (c in want) {
       if (c in still) print "the process from before the write still runs: " name[c] ", process " still[c]
       else if (!(c in good) && c in other) print "only a process with other flags runs: " name[c] ", process " other[c]
       else if (!(c in good)) print "no process runs with the flags of the manifest: " name[c] } }' \
     "$old" "$known" "$work/pod" "$work/scan" | sed 's/:[0-9]*$//')
   [ -z "$seen" ] || return 1
-  while read -r c what scheme host port url <&3; do
+  while IFS=$tab read -r c what scheme host port url <&3; do
     [ "$what" = health ] || continue
     healthy "$scheme://$host:$port$url" || return 1
     serves_its_file "$host" "$port" || return 1
@@ -200,10 +214,10 @@ healthy() {
 
 # serves_its_file HOST PORT: the certificate served is the one in the file that the flags name
 serves_its_file() {
-  file=$(sed -n "s/^$c arg --tls-cert-file=//p; s/^$c arg --cert-file=//p" "$work/pod" | sed 1q)
+  file=$(sed -n "s/^$c${tab}arg$tab--tls-cert-file=//p; s/^$c${tab}arg$tab--cert-file=//p" "$work/pod" | sed 1q)
   [ -n "$file" ] && [ -f "$root$file" ] && command -v openssl >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1 || return 0
   # etcd's probes ask another port than its clients
-  clients=$(sed -n "s|^$c arg --listen-client-urls=https://\([^,]*\).*|\1|p" "$work/pod" | sed 1q)
+  clients=$(sed -n "s|^$c${tab}arg$tab--listen-client-urls=https://\([^,]*\).*|\1|p" "$work/pod" | sed 1q)
   served=$(timeout 10 openssl s_client -connect "${clients:-$1:$2}" </dev/null 2>/dev/null | openssl x509 -outform DER 2>/dev/null | sha256sum) || :
   [ "$served" = "$(openssl x509 -in "$root$file" -outform DER 2>/dev/null | sha256sum)" ] && return
   seen="${clients:-$1:$2} does not serve the certificate in $file"

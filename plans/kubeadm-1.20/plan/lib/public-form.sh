@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The public form of a file: its bytes with each private value replaced by a reference, and the way
 # back. The collector and the scripts on a node share this file, so that both compute the same bytes.
 # It knows what a private value looks like; it must not know where files lie or what a phase does.

@@ -125,9 +125,14 @@ perform() {
       sleep 65
       holds_prune || die 23 "$a of kube-system/extension-apiserver-authentication was changed back: an API server still has the old CA in its flags' files. Finish this phase on every control plane, then start again"
       ;;
-    wait-ca | wait-ca-all | gate-pods)
+    wait-ca | wait-ca-all | gate-pods | probe)
       say "$i of $total: wait for $a $b${c:+/$c}"
       wait_for
+      ;;
+    gate-nodes)
+      say "$i of $total: compare the Node objects with the plan's"
+      look_for || die 13 "these nodes are not in the plan, and would be locked out at its end:$nl$(sed 's/^/  /' "$work/laggards")
+Collect each (collect.sh node), declare it in cluster.toml, and compile again"
       ;;
     *) die 10 "unknown operation in $list: $op" ;;
   esac
@@ -154,6 +159,7 @@ wait_for() {
 
 remedy() {
   case $op in
+    probe) echo "The server still serves a certificate of the old CA, cannot be reached from here, or was not given its new one: see phase 14 on that node" ;;
     gate-pods) echo "Nothing restarts them by itself. Restart each in the way its owner expects (delete the pod, run the Job anew), then start again" ;;
     *) echo "Their owner is the controller manager: see that its leader runs with the new --root-ca-file, and its log. Then start again" ;;
   esac
@@ -177,6 +183,12 @@ look_for() {
       all=$(awk 'END { print NR }' "$work/namespaces")
       ;;
     gate-pods) pods_since ;;
+    gate-nodes)
+      k get nodes -o 'go-template={{range .items}}{{.metadata.name}}{{"\n"}}{{end}}' >"$work/nodes" || die 1 "kubectl cannot list the nodes"
+      awk 'FILENAME == ARGV[1] { known[$1] = 1; next } !($1 in known)' "$dir/$a" "$work/nodes" >"$work/laggards"
+      all=$(awk 'END { print NR }' "$work/nodes")
+      ;;
+    probe) probe || printf '%s\n' "$a: $(sed -n 's/^ *verif[a-z]* error[: ]*/not verified: /Ip' "$work/probe" | sed 1q | visible)" >"$work/laggards" ;;
   esac
   [ ! -s "$work/laggards" ]
 }
@@ -204,6 +216,17 @@ hash_values() {
     printf '%s %s\n' "$hex" "${sum%% *}"
   done <"$work/distinct" >"$work/sums"
   awk 'FILENAME == ARGV[1] { sum[$1] = $2; next } { print $1, sum[$2] }' "$work/sums" "$work/hex"
+}
+
+# probe: the server at address `a` serves, for the name `b`, a chain that verifies against the file `c`
+# alone. OpenSSL takes an address for a name only by another option.
+probe() {
+  command -v openssl >/dev/null 2>&1 || die 22 "openssl is not installed here, which looks at served certificates"
+  case $b in
+    *:* | *[0-9].[0-9]*.[0-9]*.[0-9]*) set -- -verify_ip "$b" ;;
+    *) set -- -servername "$b" -verify_hostname "$b" ;;
+  esac
+  openssl s_client -connect "$a" "$@" -no-CAfile -no-CApath -CAfile "$dir/$c" -verify_return_error -brief </dev/null >"$work/probe" 2>&1
 }
 
 # pods_since: pods of `a` named b/c that started before the phase began
@@ -277,7 +300,7 @@ verify_one() {
       ;;
     rollout) k_rolled || { failed=1 && say "$a $b/$c: its rollout has not ended"; } ;;
     prune-auth) holds_prune || { failed=1 && say "$a of kube-system/extension-apiserver-authentication is not as written"; } ;;
-    wait-ca | wait-ca-all | gate-pods)
+    wait-ca | wait-ca-all | gate-pods | gate-nodes | probe)
       look_for || {
         failed=1
         say "$op $a: $(($(awk 'END { print NR }' "$work/laggards"))) of $all are behind:"

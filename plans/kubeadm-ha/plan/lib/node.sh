@@ -99,7 +99,7 @@ survey() {
   while IFS=$tab read -r n at _step set op path mode owner pre post keys <&3; do
     case $op in
       restart) continue ;;
-      write | remove | forget) ;;
+      write | remove | check | forget) ;;
       *) die 10 "unknown action in CHANGES: $op" ;;
     esac
     [ "$op" != forget ] || continue
@@ -114,7 +114,7 @@ survey() {
   PROGRESS=$progress USER_ID=$user awk -F'\t' '
     BEGIN { OFS = FS; progress = ENVIRON["PROGRESS"] + 0 }
     FILENAME == ARGV[1] { hash[$1] = $2; mode[$1] = $3; owner[$1] = $4; next }
-    { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $10) }
+    { line[++n] = $0; at[n] = $2; op[n] = $5; m[n] = $7; o[n] = $8; pre[n] = $9; post[n] = ($5 == "remove" ? "absent" : $5 == "check" ? $9 : $10) }
     # as text: one awk reads 0644 as an octal number, the others as a decimal one
     function octal(text) { sub(/^0+/, "", text); return text "" }
     function judge(i,   a, j, last, before) {
@@ -131,7 +131,7 @@ survey() {
         if (hash[a] == pre[i]) from[a] = i
         else if (last) from[a] = last + 1
         else { from[a] = n + 1; return "drift" }
-        if (op[i] == "write" && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["USER_ID"] == 0 && owner[a] != o[i])))
+        if ((op[i] == "write" || op[i] == "check") && hash[a] != "absent" && (octal(mode[a]) != octal(m[i]) || (ENVIRON["USER_ID"] == 0 && owner[a] != o[i])))
           return "mode"
       }
       return i < from[a] ? "met" : "due"
@@ -184,6 +184,8 @@ tell_difference() {
     say "$path is not there"
   elif [ ! -f "$target" ]; then
     say "$path is not a regular file"
+  elif [ "$op:$pre" = check:absent ]; then
+    say "$path is there already, and a later phase would make it: an earlier rotation was not cleaned up"
   elif [ "$pre" = absent ]; then
     say "$path is there already, with other contents than the phase would write; difference to those:"
     show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
@@ -430,12 +432,13 @@ survey_done() {
 
 # compare: one path against what the phase leaves there
 compare() {
-  case $op in write | remove) ;; *) return 0 ;; esac
+  case $op in write | remove | check) ;; *) return 0 ;; esac
   last=$(awk -F'\t' -v at="$at" '$2 == at && $5 != "restart" { n = $1 } END { print n }' "$work/actions")
   [ "$n" = "$last" ] || return 0
   found=$(awk -F'\t' -v at="$at" '$1 == at { print $2, $3 + 0, $4 }' "$work/now")
   wanted="$post ${mode#0} $owner"
-  [ "$op" = write ] || wanted='absent 0 -'
+  [ "$op" != check ] || wanted="$pre ${mode#0} $owner"
+  [ "$op:$pre" != check:absent ] && [ "$op" != remove ] || wanted='absent 0 -'
   [ "$user" = 0 ] || { wanted=${wanted% *} && found=${found% *}; }
   [ "$found" != "$wanted" ] || return 0
   differences=1
@@ -489,6 +492,7 @@ perform() {
         ;;
       restart) restart ran ;;
       forget) forget ;;
+      check) ;;
     esac
     say "$n of $total: $op $path: done"
   fi
