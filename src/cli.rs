@@ -6,10 +6,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use clap::{Parser, Subcommand};
 
 use crate::compile::{compile, folder_of};
-use crate::diagnostic::{Code, Diagnostic, printable};
+use crate::diagnostic::{Code, Diagnostic, one_line, printable};
+use crate::input;
 use crate::render::write;
 use crate::{collect, init};
 
@@ -60,6 +62,10 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let cluster = match &arguments.command {
+        Command::Compile { cluster } => Some(cluster.clone()),
+        _ => None,
+    };
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,16 +76,51 @@ pub fn main() -> ExitCode {
             {
                 return ExitCode::SUCCESS;
             }
-            let text = printable(&format!("{error:#}"));
-            let text = if error.is::<Diagnostic>() {
-                text
-            } else {
-                format!("error: {text}")
+            let text = match error.downcast_ref::<Diagnostic>() {
+                Some(diagnostic) => rendered(diagnostic, cluster.as_deref()),
+                None => format!("error: {}", printable(&format!("{error:#}"))),
             };
             let _ = writeln!(anstream::stderr(), "{text}");
             ExitCode::from(BAD_INPUT)
         }
     }
+}
+
+/// An error with the line of cluster.toml that it is about. No other file is ever quoted: a snapshot
+/// may hold, by somebody's mistake, a private value.
+fn rendered(error: &Diagnostic, cluster: Option<&Path>) -> String {
+    let quoted = || {
+        let (path, place) = (cluster?, error.place.as_ref()?);
+        if path.file_name()?.to_str()? != place.file {
+            return None;
+        }
+        let source = input::read_text(path, &place.file, input::MAX_FILE, "").ok()?;
+        let at = place.offset_in(&source)?;
+        Some((source, at, one_line(&place.file)))
+    };
+    let Some((source, at, file)) = quoted() else {
+        return error.to_string();
+    };
+    let snippet = Snippet::source(source.as_str())
+        .path(file)
+        .annotation(AnnotationKind::Primary.span(at..at + token_length(&source[at..])));
+    let report = Level::ERROR
+        .primary_title(one_line(&error.reason))
+        .id(error.code.id())
+        .element(snippet)
+        .element(Level::HELP.message(printable(&error.remedy)));
+    // Colours are taken out again by the stream where it is no terminal.
+    Renderer::styled().render(&[report])
+}
+
+/// How much of a line to underline: the string or the word that it begins with.
+fn token_length(text: &str) -> usize {
+    let line = text.lines().next().unwrap_or_default();
+    let end = match line.chars().next() {
+        Some(quote @ ('"' | '\'')) => line[1..].find(quote).map(|i| i + 2),
+        _ => line.find(|c: char| c.is_whitespace() || "=,]}".contains(c)),
+    };
+    end.unwrap_or(line.len())
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

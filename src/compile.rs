@@ -2,17 +2,20 @@
 //! Nothing is written here; everything is in memory when this returns.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use crate::coverage;
-use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::diagnostic::Result;
+use crate::input::{self, MAX_FILE};
 use crate::phases;
 use crate::pki::{self, CaSource, Issuer, Keyring, Lock, PrivateText, SigningCa};
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
 use crate::spec::{CaName, NewCa, Spec};
+
+/// The lock, beside cluster.toml.
+const LOCK: &str = "carota.lock";
 
 /// What a compile gives.
 pub struct Compiled {
@@ -30,14 +33,21 @@ pub struct Compiled {
 pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
     let name = file_name(cluster_toml);
     let folder = folder_of(cluster_toml);
-    let text = read(cluster_toml, &name)?;
+    let text = input::read_text(
+        cluster_toml,
+        &name,
+        MAX_FILE,
+        "name a cluster.toml that exists; `carota init` writes one",
+    )?;
     let spec = Spec::parse(&text, &name)?;
     let start = snapshot::read(&folder.join(&spec.snapshot), &spec)?;
-    let lock = match fs::read_to_string(folder.join("carota.lock")) {
-        Ok(text) => Some(Lock::parse(&text, "carota.lock")?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(_) => return Err(unreadable("carota.lock")),
-    };
+    let lock = input::read_text_if_any(
+        &folder.join(LOCK),
+        LOCK,
+        "restore carota.lock from version control",
+    )?
+    .map(|text| Lock::parse(&text, LOCK))
+    .transpose()?;
     let keyring = Keyring::load(&folder.join("secrets"))?;
     let mut imported = imported(&spec, folder)?;
     let mut issuer = Issuer::new(&spec.id, lock, keyring);
@@ -76,26 +86,6 @@ fn file_name(path: &Path) -> String {
     )
 }
 
-fn read(path: &Path, label: &str) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| {
-        Diagnostic::new(
-            Code::FileUnreadable,
-            format!("the file cannot be read: {}", e.kind()),
-            "name a cluster.toml that exists and is UTF-8 text",
-        )
-        .at(Place::start_of(label))
-    })
-}
-
-fn unreadable(label: &str) -> Diagnostic {
-    Diagnostic::new(
-        Code::FileUnreadable,
-        "the file cannot be read",
-        "check its permissions",
-    )
-    .at(Place::start_of(label))
-}
-
 /// The CAs that were made elsewhere. Their keys may be absent where only the lock is.
 fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
     let mut out = BTreeMap::new();
@@ -103,17 +93,20 @@ fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
         let NewCa::Import { certificate, key } = how else {
             continue;
         };
-        let text = read(&folder.join(certificate), certificate)?;
-        let source = match fs::read_to_string(folder.join(key)) {
-            Ok(key_text) => {
+        let remedy = format!(
+            "see [rotation.ca.{name}] in {}: it names this file",
+            spec.file
+        );
+        let text = input::read_text(&folder.join(certificate), certificate, MAX_FILE, &remedy)?;
+        let source = match input::read_text_if_any(&folder.join(key), key, &remedy)? {
+            Some(key_text) => {
                 let key_text = PrivateText::new(key_text);
                 CaSource::Import(SigningCa::import(&text, certificate, &key_text, key)?)
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            None => {
                 let (certificate, chain) = pki::import_public(&text, certificate)?;
                 CaSource::ImportPublic { certificate, chain }
             }
-            Err(_) => return Err(unreadable(key)),
         };
         out.insert(name, source);
     }

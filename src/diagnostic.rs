@@ -56,8 +56,8 @@ codes! {
         "Run the collector on the node and put what it gathered under snapshot/nodes/<node>, or take the node out of cluster.toml.";
     SnapshotWithoutNode = "C006": "the snapshot holds a node that cluster.toml does not declare",
         "A node that is forgotten keeps the old trust and is locked out at the end. Declare it, or remove its snapshot if the node is gone.";
-    FileUnreadable = "C007": "a file of the snapshot cannot be read",
-        "The file is missing, not UTF-8 where text is expected, empty, or larger than a configuration file can be (4 MiB). Take the snapshot again.";
+    FileUnreadable = "C007": "an input file cannot be read",
+        "The file is missing, not a regular file, not UTF-8 where text is expected, or larger than a configuration file can be (4 MiB). If it is a file of the snapshot, take the snapshot again.";
     PrivateInSnapshot = "C008": "the snapshot holds a private key, token or password",
         "A snapshot is committed and reviewed; the collector replaces each private value by a `carota-kept:` reference. Take the snapshot with `carota collect`, and treat the value as disclosed if it was committed.";
     SnapshotTampered = "C009": "a file of the snapshot is not the one the collector recorded in FILES",
@@ -152,6 +152,21 @@ impl Place {
         }
     }
 
+    /// The byte offset of this place in its file's text. None if the text has no such line.
+    #[must_use]
+    pub fn offset_in(&self, text: &str) -> Option<usize> {
+        let mut lines = text.split_inclusive('\n');
+        let before = self.line.checked_sub(1)?;
+        let start: usize = lines.by_ref().take(before).map(str::len).sum();
+        let line = lines.next().unwrap_or_default();
+        let column = self.column.checked_sub(1)?;
+        let within = line
+            .char_indices()
+            .nth(column)
+            .map_or(line.len(), |(i, _)| i);
+        (self.line <= text.matches('\n').count() + 1).then_some(start + within)
+    }
+
     /// The start of a file, where the file as a whole is meant.
     #[must_use]
     pub fn start_of(file: &str) -> Place {
@@ -165,7 +180,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", printable(&self.file), self.line, self.column)
+        write!(f, "{}:{}:{}", one_line(&self.file), self.line, self.column)
     }
 }
 
@@ -203,7 +218,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}", self.code, printable(&self.reason))?;
+        write!(f, "error[{}]: {}", self.code, one_line(&self.reason))?;
         if let Some(place) = &self.place {
             write!(f, "\n  --> {place}")?;
         }
@@ -217,12 +232,28 @@ impl std::error::Error for Diagnostic {}
 pub type Result<T, E = Diagnostic> = std::result::Result<T, E>;
 
 /// `text` with control characters escaped, so that a hostile name cannot drive a terminal. Line
-/// breaks stay: messages have several lines.
+/// breaks stay: a remedy may have several lines.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    escaped(text, |c| is_unprintable(c) && c != '\n')
+}
+
+/// The same without line breaks, so that a hostile name cannot forge a second message.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    escaped(text, is_unprintable)
+}
+
+/// Control characters, and those that reorder or break lines (as in "Trojan Source").
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escaped(text: &str, unwanted: fn(char) -> bool) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut out, c| {
-            if c.is_control() && c != '\n' {
+            if unwanted(c) {
                 out.extend(c.escape_default());
             } else {
                 out.push(c);
@@ -253,11 +284,23 @@ mod tests {
             "f:2:3"
         );
         assert_eq!(Place::at("f", text, 1000).to_string(), "f:3:1");
+        for offset in [0, 2, 3, 5, 7] {
+            assert_eq!(Place::at("f", text, offset).offset_in(text), Some(offset));
+        }
+        let beyond = Place {
+            line: 4,
+            ..Place::start_of("f")
+        };
+        assert_eq!(beyond.offset_in(text), None);
     }
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
         let d = Diagnostic::new(Code::HostileName, "name \u{1b}[31mred", "rename it");
         assert!(!d.to_string().contains('\u{1b}'));
+        assert_eq!(
+            one_line("a\nerror[C001]\u{202e}"),
+            "a\\nerror[C001]\\u{202e}"
+        );
     }
 }

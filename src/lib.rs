@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod edit;
 pub mod init;
+pub mod input;
 pub mod layout;
 pub mod names;
 pub mod phases;

@@ -353,7 +353,7 @@ impl Spec {
             Diagnostic::new(
                 Code::TomlSyntax,
                 e.message().trim(),
-                "correct the line; `carota schema` prints every key with its form",
+                toml_remedy(e.message()),
             )
             .at(source.place(&span))
         })?;
@@ -427,6 +427,22 @@ impl Spec {
     #[must_use]
     pub fn start(&self) -> Place {
         Place::start_of(&self.file)
+    }
+}
+
+/// What to do about an error of the TOML reader: for a name that is none of those it lists (``unknown
+/// field `nod`, expected `node` or `rotation` ``), the nearest of them.
+fn toml_remedy(message: &str) -> String {
+    let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    let quoted = |text| str::split(text, '`').skip(1).step_by(2);
+    let candidates: Vec<&str> = quoted(expected).collect();
+    if candidates.is_empty() {
+        return "correct the line; `carota init` writes a cluster.toml that is complete".into();
+    }
+    let name = quoted(found).next().unwrap_or_default();
+    match similar::get_close_matches(name, &candidates, 1, 0.6).first() {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "use one of the names that the message lists".into(),
     }
 }
 

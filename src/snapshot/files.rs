@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{MAX_FILE, read_text};
+use super::read_text;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
+use crate::input::MAX_FILE;
 use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
 use crate::state::{Entry, File, Node};

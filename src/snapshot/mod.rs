@@ -12,12 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::input;
 use crate::names::NodeName;
 use crate::spec::{NodeSpec, Role, Spec};
 use crate::state::{Node, State};
 
-/// No file of a cluster's configuration is larger; the collector withholds what is.
-const MAX_FILE: u64 = 4 << 20;
 /// An object list of a large cluster.
 const MAX_OBJECTS: u64 = 512 << 20;
 
@@ -107,28 +106,13 @@ fn node_folders(folder: &Path) -> Result<Vec<NodeName>> {
     Ok(out)
 }
 
-/// Reads a text file of the snapshot. `label` is its name in messages.
+/// Reads a text file of the snapshot. `label` is its name in messages. A link is refused: it could
+/// lead out of the snapshot.
 fn read_text(path: &Path, label: &str, limit: u64) -> Result<String> {
-    let unreadable = |why: String| {
-        Diagnostic::new(Code::FileUnreadable, why, "take the snapshot again")
-            .at(Place::start_of(label))
-    };
-    let meta = fs::symlink_metadata(path)
-        .map_err(|e| unreadable(format!("the file cannot be read: {}", e.kind())))?;
-    if !meta.is_file() {
-        return Err(unreadable("this is not a regular file".into()));
+    let remedy = "take the snapshot again";
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
+        let why = "this is a symbolic link, not a regular file";
+        return Err(Diagnostic::new(Code::FileUnreadable, why, remedy).at(Place::start_of(label)));
     }
-    if meta.len() > limit {
-        return Err(unreadable(format!(
-            "the file has {} bytes, more than the {limit} that are read",
-            meta.len()
-        )));
-    }
-    let bytes =
-        fs::read(path).map_err(|e| unreadable(format!("the file cannot be read: {}", e.kind())))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let valid = e.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(&e.as_bytes()[..valid]).into_owned();
-        unreadable("the file is not UTF-8 text".into()).at(Place::at(label, &text, valid))
-    })
+    input::read_text(path, label, limit, remedy)
 }

@@ -1,0 +1,46 @@
+//! Reading one text file that somebody gave: regular, of a sane size, UTF-8, or an error with its
+//! place. Knows nothing of what is in it, and quotes nothing of it.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+
+/// No file of a cluster's configuration is larger, in bytes; the collector withholds what is.
+pub const MAX_FILE: u64 = 4 << 20;
+
+/// Reads a text file of at most `limit` bytes. `label` is its name in messages, `remedy` what to do
+/// if it cannot be read.
+pub fn read_text(path: &Path, label: &str, limit: u64, remedy: &str) -> Result<String> {
+    let unreadable =
+        |why: String| Diagnostic::new(Code::FileUnreadable, why, remedy).at(Place::start_of(label));
+    let failed = |e: std::io::Error| unreadable(format!("the file cannot be read: {}", e.kind()));
+    // Looked at before it is opened: opening a pipe waits for its writer.
+    let meta = fs::metadata(path).map_err(failed)?;
+    if !meta.is_file() {
+        return Err(unreadable("this is not a regular file".into()));
+    }
+    if meta.len() > limit {
+        return Err(unreadable(format!(
+            "the file has {} bytes, more than the {limit} that are read",
+            meta.len()
+        )));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&e.as_bytes()[..valid]).into_owned();
+        unreadable("the file is not UTF-8 text".into()).at(Place::at(label, &text, valid))
+    })
+}
+
+/// The same for a file that may be absent.
+pub fn read_text_if_any(path: &Path, label: &str, remedy: &str) -> Result<Option<String>> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        _ => read_text(path, label, MAX_FILE, remedy).map(Some),
+    }
+}
