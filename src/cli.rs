@@ -166,9 +166,10 @@ fn run_compile(cluster: &Path) -> anyhow::Result<()> {
     let folder = folder_of(cluster);
     write::check_output(folder)?;
     let compiled = compile(cluster)?;
+    let staged = write::stage(folder, &compiled.plan)?;
     write::secrets(folder, &compiled.keyring, &compiled.plan)?;
     write::lock(folder, &compiled.lock)?;
-    write::plan(folder, &compiled.plan)?;
+    staged.put_in_place()?;
     let mut say = anstream::stderr().lock();
     for id in &compiled.stale_sources {
         writeln!(

@@ -1,6 +1,6 @@
-//! The only part of carota that writes: the keyring and private files first, then the lock, then the
-//! plan in one exchange of directories. Whatever is interrupted, the old plan stays whole and no key
-//! that something was signed with is lost.
+//! The only part of carota that writes: the plan beside its place, then the keyring and private files,
+//! then the lock, then the plan into its place by one exchange of directories. Whatever is
+//! interrupted, the old plan stays whole and no key that something was signed with is lost.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Plan;
-use crate::diagnostic::{Code, Diagnostic, Result};
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::pki::PrivateText;
 
 /// Where a plan is made before it takes its place.
@@ -25,22 +25,53 @@ fn failed(what: &str, error: &io::Error) -> Diagnostic {
     )
 }
 
-/// Refuses an output directory that carota did not write. Called before anything is issued.
+/// Refuses an output directory that carota did not write, or not alone. Called before anything is
+/// issued.
 pub fn check_output(folder: &Path) -> Result<()> {
     let plan = folder.join("plan");
-    let exists = fs::symlink_metadata(&plan).is_ok();
-    let ours = fs::read_to_string(plan.join("plan.json"))
-        .is_ok_and(|text| text.starts_with("{\n  \"carota\": "))
-        && plan.join("SHA256SUMS").is_file();
-    let empty = fs::read_dir(&plan).is_ok_and(|mut entries| entries.next().is_none());
-    if !exists || ours || empty {
+    let Ok(meta) = fs::symlink_metadata(&plan) else {
+        return Ok(());
+    };
+    let foreign = |reason: String| {
+        Err(Diagnostic::new(
+            Code::OutputForeign,
+            reason,
+            "move it away, and compile again",
+        )
+        .at(Place::start_of("plan")))
+    };
+    if meta.is_dir() && fs::read_dir(&plan).is_ok_and(|mut entries| entries.next().is_none()) {
         return Ok(());
     }
-    Err(Diagnostic::new(
-        Code::OutputForeign,
-        "there is a plan/ here that carota did not write",
-        "move it away, and compile again",
-    ))
+    let ours = fs::read_to_string(plan.join("plan.json"))
+        .is_ok_and(|text| text.starts_with("{\n  \"carota\": "));
+    let sums = fs::read_to_string(plan.join("SHA256SUMS")).unwrap_or_default();
+    if !meta.is_dir() || !ours || sums.is_empty() {
+        return foreign("there is a plan/ here that carota did not write".into());
+    }
+    let mut listed: BTreeSet<&str> = sums
+        .lines()
+        .filter_map(|line| line.split_once("  ./").map(|(_, path)| path))
+        .collect();
+    listed.insert("SHA256SUMS");
+    match first_unlisted(&plan, &plan, &listed) {
+        None => Ok(()),
+        Some(path) => foreign(format!("plan/{path} was not written by carota")),
+    }
+}
+
+/// The first file below `folder` that is not listed.
+fn first_unlisted(root: &Path, folder: &Path, listed: &BTreeSet<&str>) -> Option<String> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    paths.into_iter().find_map(|path| {
+        if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+            return first_unlisted(root, &path, listed);
+        }
+        let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+        (!listed.contains(&*relative)).then(|| relative.into_owned())
+    })
 }
 
 /// Writes keyring files that are not there yet, and `secrets/nodes/` as the plan wants it.
@@ -72,43 +103,69 @@ pub fn lock(folder: &Path, text: &str) -> Result<()> {
         .map_err(|e| failed("carota.lock could not be written", &e))
 }
 
-/// Writes the plan beside its place, then exchanges it with what is there.
-pub fn plan(folder: &Path, plan: &Plan) -> Result<()> {
-    let making = folder.join(MAKING);
-    let place = folder.join("plan");
-    let write = || -> io::Result<()> {
-        if making.exists() {
-            fs::remove_dir_all(&making)?;
-        }
-        fs::create_dir(&making)?;
-        let mut folders = BTreeSet::new();
-        for (path, file) in &plan.files {
-            let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-            if folders.insert(folder) {
-                fs::create_dir_all(making.join(folder))?;
-            }
-            let mode = if file.executable { 0o755 } else { 0o644 };
-            let mut out = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(making.join(path))?;
-            out.write_all(file.text.as_bytes())?;
-            // Whatever the umask is, the plan's modes are the same.
-            out.set_permissions(fs::Permissions::from_mode(mode))?;
-        }
-        exchange(&making, &place)
-    };
-    write().map_err(|e| failed("plan/ could not be written", &e))
+/// A plan that is whole, beside its place. Dropped before it is put there, it leaves nothing behind.
+pub struct Staged {
+    making: PathBuf,
+    place: PathBuf,
 }
 
-/// Puts `new` in the place of `old` at once, and removes what was there.
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.making);
+    }
+}
+
+/// Writes the plan beside its place. Nothing that was there before is touched.
+pub fn stage(folder: &Path, plan: &Plan) -> Result<Staged> {
+    let failed = |e: io::Error| failed("plan/ could not be written", &e);
+    let making = folder.join(MAKING);
+    // What an interrupted compile left.
+    if fs::symlink_metadata(&making).is_ok_and(|meta| meta.is_dir()) {
+        fs::remove_dir_all(&making).map_err(failed)?;
+    }
+    fs::create_dir(&making).map_err(failed)?;
+    let staged = Staged {
+        making,
+        place: folder.join("plan"),
+    };
+    write_files(&staged.making, plan).map_err(failed)?;
+    Ok(staged)
+}
+
+fn write_files(root: &Path, plan: &Plan) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    for (path, file) in &plan.files {
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        if folders.insert(folder) {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        let mut out = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(root.join(path))?;
+        out.write_all(file.text.as_bytes())?;
+        // Whatever the umask is, the plan's modes are the same.
+        out.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+impl Staged {
+    /// Exchanges the plan with what is in its place.
+    pub fn put_in_place(self) -> Result<()> {
+        exchange(&self.making, &self.place).map_err(|e| failed("plan/ could not be replaced", &e))
+    }
+}
+
+/// Puts `new` in the place of `old` at once. What was there is then at `new`, or nothing is.
 fn exchange(new: &Path, old: &Path) -> io::Result<()> {
-    if !old.exists() {
+    if fs::symlink_metadata(old).is_err() {
         return fs::rename(new, old);
     }
     if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
-        return fs::remove_dir_all(new);
+        return Ok(());
     }
     // Not every file system can exchange: then there is a moment without plan/, and the old one is
     // kept beside it until the new one is in place.
@@ -117,7 +174,10 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
         fs::remove_dir_all(&aside)?;
     }
     fs::rename(old, &aside)?;
-    fs::rename(new, old)?;
+    if let Err(error) = fs::rename(new, old) {
+        fs::rename(&aside, old)?;
+        return Err(error);
+    }
     fs::remove_dir_all(aside)
 }
 
@@ -145,14 +205,19 @@ fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     making.push(".carota-new");
     let making = PathBuf::from(making);
     let _ = fs::remove_file(&making);
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&making)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&making, path)
+    let write = || -> io::Result<()> {
+        let mut file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&making)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&making, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&making);
+    })
 }
 
 /// Private files of an earlier compile that this plan has no use for.
