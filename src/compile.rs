@@ -8,14 +8,11 @@ use crate::coverage;
 use crate::diagnostic::Result;
 use crate::input::{self, MAX_FILE};
 use crate::phases;
-use crate::pki::{self, CaSource, Issuer, Keyring, Lock, PrivateText, SigningCa};
+use crate::pki::{self, CaSource, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa};
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
 use crate::spec::{CaName, NewCa, Spec};
-
-/// The lock, beside cluster.toml.
-const LOCK: &str = "carota.lock";
 
 /// What a compile gives.
 pub struct Compiled {
@@ -42,11 +39,11 @@ pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
     let spec = Spec::parse(&text, &name)?;
     let start = snapshot::read(&folder.join(&spec.snapshot), &spec)?;
     let lock = input::read_text_if_any(
-        &folder.join(LOCK),
-        LOCK,
+        &folder.join(LOCK_FILE),
+        LOCK_FILE,
         "restore carota.lock from version control",
     )?
-    .map(|text| Lock::parse(&text, LOCK))
+    .map(|text| Lock::parse(&text, LOCK_FILE))
     .transpose()?;
     let keyring = Keyring::load(&folder.join("secrets"))?;
     let mut imported = imported(&spec, folder)?;

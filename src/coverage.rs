@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -13,6 +15,7 @@ use crate::edit::embedded;
 use crate::layout::snapshot_file;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, is_unused_kubelet_pem};
+use crate::spec::quoted;
 use crate::state::{ObjectId, State};
 
 /// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
@@ -60,7 +63,13 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
                 out.unused.push(label);
                 continue;
             }
-            let declare = || format!("[[trust_consumer]]\nfile = \"{path}\"\nmode = \"bundle\"");
+            let declare = || {
+                format!(
+                    "[[trust_consumer]]\nfile = {}\nmode = \"{}\"",
+                    quoted(path.as_str()),
+                    mode_for(&file.text)
+                )
+            };
             judge(&file.text, &declare).map_err(|e| relabel(e, &label))?;
         }
     }
@@ -83,7 +92,7 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
                 }
                 return Ok(());
             }
-            let declare = || declaration(id, path);
+            let declare = || declaration(id, path, text);
             judge(text, &declare).map_err(|e| {
                 let label = format!("snapshot/cluster/{}.yaml", id.kind);
                 let mut error = relabel(e, &label);
@@ -111,13 +120,31 @@ fn relabel(mut error: Diagnostic, label: &str) -> Diagnostic {
     error
 }
 
-fn declaration(id: &ObjectId, path: &[String]) -> String {
+fn declaration(id: &ObjectId, path: &[String], text: &str) -> String {
     match path {
-        [data, key] if data == "data" => format!(
-            "[[trust_consumer]]\nobject = \"{id}\"\nkey = \"{key}\"\nmode = \"bundle\"\nrestart = []"
+        [data, key] if data == "data" && !id.namespace.is_empty() => format!(
+            "[[trust_consumer]]\nobject = {}\nkey = {}\nmode = \"{}\"\nrestart = []",
+            quoted(&id.to_string()),
+            quoted(key),
+            mode_for(text)
         ),
         _ => "# only keys below `data` can be declared; change the object by hand, then collect again"
             .to_owned(),
+    }
+}
+
+/// What can hold the certificate in this text: DER holds one, everything else several.
+fn mode_for(text: &str) -> &'static str {
+    let mut text = text.to_owned();
+    loop {
+        let compact: String = text.split_whitespace().collect();
+        let Some(bytes) = BASE64.decode(compact).ok().filter(|b| !b.is_empty()) else {
+            return "bundle";
+        };
+        match String::from_utf8(bytes) {
+            Ok(inner) => text = inner,
+            Err(_) => return "replace",
+        }
     }
 }
 

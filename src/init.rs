@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
-use crate::edit::kubeconfig::Kubeconfig;
+use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
-use crate::rotation::{decode_pem, looks_like_kubeconfig};
+use crate::rotation::decode_pem;
 use crate::snapshot;
-use crate::spec::{CaName, DAY, Version};
+use crate::spec::{CaName, DAY, Version, quoted};
 use crate::state::State;
 
 /// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
@@ -48,10 +48,6 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
 }
 
 /// A TOML basic string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
 fn cluster(
     out: &mut String,
     state: &State,

@@ -13,7 +13,7 @@ use crate::edit::kubelet_config::KubeletConfig;
 use crate::edit::manifest::{Container, Manifest};
 use crate::edit::unit::Unit;
 use crate::names::{NodeName, NodePath};
-use crate::state::{Node, Process, State};
+use crate::state::{Entry, Node, Process, State};
 
 /// A program of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,10 +111,21 @@ impl Component {
         let Some(value) = self.flag(name)? else {
             return Ok(None);
         };
-        let place = || self.flag_place(name);
+        self.on_host(name, &value, &self.flag_place(name)).map(Some)
+    }
+
+    /// The files on the host that a flag means which may be given several times.
+    pub fn host_files(&self, name: &str) -> Result<Vec<NodePath>> {
+        let flags = self.container().flags()?.iter().filter(|f| f.name == name);
+        flags
+            .filter_map(|f| Some(self.on_host(name, f.value.as_deref()?, &f.place)))
+            .collect()
+    }
+
+    fn on_host(&self, name: &str, value: &str, place: &Place) -> Result<NodePath> {
         let host = self
             .manifest
-            .host_path_of(self.container, &value)
+            .host_path_of(self.container, value)
             .ok_or_else(|| {
                 Diagnostic::new(
                     Code::Unsupported,
@@ -124,10 +135,10 @@ impl Component {
                     ),
                     "mount the file from the host, as kubeadm does, and take the snapshot again",
                 )
-                .at(place())
+                .at(place.clone())
             })?;
-        NodePath::new(&host).map(Some).map_err(|why| {
-            Diagnostic::new(Code::HostileName, why, "use a plain absolute path").at(place())
+        NodePath::new(&host).map_err(|why| {
+            Diagnostic::new(Code::HostileName, why, "use a plain absolute path").at(place.clone())
         })
     }
 
@@ -183,6 +194,9 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
     let mut out = Vec::new();
     for path in manifests_in(files, &folder) {
         let Some((path, file)) = files.file(path) else {
+            if matches!(files.files.get(path), Some(Entry::Withheld)) {
+                return Err(withheld_manifest(&snapshot_file(node, path)));
+            }
             continue;
         };
         let name = snapshot_file(node, path);
@@ -202,6 +216,15 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
         }
     }
     Ok(out)
+}
+
+fn withheld_manifest(label: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::FileUnreadable,
+        "the collector withheld this manifest: it is binary or too large, and may be anything",
+        "remove it from the folder of static pods if it is none, and take the snapshot again",
+    )
+    .at(Place::start_of(label))
 }
 
 /// The components of one program over all nodes.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::kubeconfig::{CertSource, Kubeconfig};
+use crate::edit::kubeconfig::{CertSource, Kubeconfig, looks_like_kubeconfig};
 use crate::edit::pem;
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
@@ -108,6 +108,7 @@ impl<'a> Rotation<'a> {
         issuer: &mut Issuer,
         imported: &mut BTreeMap<CaName, pki::CaSource>,
     ) -> Result<Rotation<'a>> {
+        check_apiservers(spec, &start)?;
         let mut cas = BTreeMap::new();
         for (&name, how) in &spec.cas {
             let (old, place) = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
@@ -137,7 +138,7 @@ impl<'a> Rotation<'a> {
             check_new_ca(spec, name, &old, &new)?;
             let pair = CaPair {
                 name,
-                homes: homes(&start, name, &old)?,
+                homes: homes(&start, name, &old, &place)?,
                 chain: issuer.chain(name.as_str()).to_vec(),
                 key_reference: issuer.ca_key_reference(name.as_str()),
                 old,
@@ -508,7 +509,7 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
 }
 
 /// Where a CA's certificate lies beside its key on the control planes.
-fn homes(state: &State, name: CaName, old: &Certificate) -> Result<Vec<Home>> {
+fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Result<Vec<Home>> {
     let mut out = Vec::new();
     for node in state.nodes_with(Role::ControlPlane) {
         let files = &state.nodes[node];
@@ -535,49 +536,79 @@ fn homes(state: &State, name: CaName, old: &Certificate) -> Result<Vec<Home>> {
             Code::Unsupported,
             format!("no control plane has the key of the {name} CA beside its certificate"),
             "carota rotates CAs whose key lies on the control planes; an external CA is not supported yet",
-        ));
+        )
+        .at(place.clone()));
     }
     Ok(out)
+}
+
+/// Every control-plane node runs an API server, or the snapshot is not whole.
+fn check_apiservers(spec: &Spec, state: &State) -> Result<()> {
+    for node in state.nodes_with(Role::ControlPlane) {
+        let found = layout::components(state, node)?;
+        if found.iter().any(|c| c.program == Program::Apiserver) {
+            continue;
+        }
+        let place = spec.nodes.get(node).map(|n| n.place.clone());
+        return Err(Diagnostic::new(
+            Code::ComponentMissing,
+            format!("the snapshot of the control-plane node `{node}` shows no kube-apiserver"),
+            "take the snapshot of this node again, or declare it as a worker",
+        )
+        .at(place.unwrap_or_else(|| spec.start())));
+    }
+    Ok(())
 }
 
 /// Refuses a cluster whose ServiceAccount key is one of the CAs' keys.
 fn check_service_account_keys(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<()> {
     for component in layout::all(state, Program::Apiserver)? {
-        let Some(path) = component.host_file("service-account-key-file")? else {
-            continue;
-        };
-        let Some(file) = state.file(&component.node, &path) else {
-            continue;
-        };
-        let label = snapshot_file(&component.node, &path);
-        for block in pem::blocks(&file.text, &label)? {
-            if let Some(pair) = cas.values().find(|pair| {
-                pair.old.spki_der() == block.der
-                    || Certificate::from_der(&block.der).is_ok_and(|c| c == pair.old)
-            }) {
-                return Err(shared_key(pair.name, &label));
+        for path in component.host_files("service-account-key-file")? {
+            let Some(file) = state.file(&component.node, &path) else {
+                continue;
+            };
+            let label = snapshot_file(&component.node, &path);
+            for block in pem::blocks(&file.text, &label)? {
+                if let Some(pair) = cas.values().find(|pair| {
+                    pair.old.spki_der() == block.der
+                        || Certificate::from_der(&block.der).is_ok_and(|c| c == pair.old)
+                }) {
+                    return Err(shared_key(pair.name, &label));
+                }
             }
+            check_signing_key(state, cas, &component.node, &path)?;
+        }
+        for path in component.host_files("service-account-signing-key-file")? {
+            check_signing_key(state, cas, &component.node, &path)?;
         }
     }
     for component in layout::all(state, Program::ControllerManager)? {
-        let Some(path) = component.host_file("service-account-private-key-file")? else {
-            continue;
-        };
-        let Some(file) = state.file(&component.node, &path) else {
-            continue;
-        };
-        let reference = references(&file.text).next();
-        for pair in cas.values() {
-            for home in pair.homes.iter().filter(|home| home.node == component.node) {
-                let key = state.file(&home.node, &home.key);
-                if reference.is_some() && key.and_then(|k| references(&k.text).next()) == reference
-                {
-                    return Err(shared_key(
-                        pair.name,
-                        &snapshot_file(&component.node, &path),
-                    ));
-                }
-            }
+        for path in component.host_files("service-account-private-key-file")? {
+            check_signing_key(state, cas, &component.node, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a private key that is, by its kept reference, that of a CA on the same node.
+fn check_signing_key(
+    state: &State,
+    cas: &BTreeMap<CaName, CaPair>,
+    node: &NodeName,
+    path: &NodePath,
+) -> Result<()> {
+    let reference_in = |path: &NodePath| {
+        references(&state.file(node, path)?.text)
+            .next()
+            .map(str::to_owned)
+    };
+    let Some(reference) = reference_in(path) else {
+        return Ok(());
+    };
+    for pair in cas.values() {
+        let mut homes = pair.homes.iter().filter(|home| home.node == *node);
+        if homes.any(|home| reference_in(&home.key).as_ref() == Some(&reference)) {
+            return Err(shared_key(pair.name, &snapshot_file(node, path)));
         }
     }
     Ok(())
@@ -659,12 +690,6 @@ pub fn is_unused_kubelet_pem(files: &Node, path: &NodePath) -> bool {
                 && other.folder() == path.folder()
                 && files.resolve(other).as_ref() == Some(path)
         })
-}
-
-/// Whether a text is worth parsing as a kubeconfig: it names a cluster's server or a client key.
-#[must_use]
-pub fn looks_like_kubeconfig(text: &str) -> bool {
-    text.contains("clusters") && text.contains("contexts") && text.contains("users")
 }
 
 /// The client certificates embedded in a kubeconfig.

@@ -344,6 +344,12 @@ impl Source<'_> {
     }
 }
 
+/// A text as a string of TOML.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 impl Spec {
     /// Reads and checks a cluster.toml. `file` is its name for messages.
     pub fn parse(text: &str, file: &str) -> Result<Spec> {

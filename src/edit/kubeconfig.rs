@@ -27,6 +27,12 @@ const SECRETS: [&str; 11] = [
     "refreshToken",
 ];
 
+/// Whether a text is worth parsing as a kubeconfig.
+#[must_use]
+pub fn looks_like_kubeconfig(text: &str) -> bool {
+    text.contains("clusters") && text.contains("contexts") && text.contains("users")
+}
+
 /// A kubeconfig.
 #[derive(Clone, Debug)]
 pub struct Kubeconfig {

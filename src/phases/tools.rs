@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Action, Part, Step};
-use crate::diagnostic::Result;
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::hex;
-use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
+use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig, looks_like_kubeconfig};
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::pki::{self, Certificate};
-use crate::rotation::{self, Rotation, Trust, to_pem};
+use crate::rotation::{Rotation, Trust, to_pem};
 use crate::state::{Draft, ObjectId, Process, State};
 
 /// The annotation by which a static pod is recreated when only the content of its files changed: its
@@ -286,7 +288,7 @@ pub fn kubeconfigs(state: &State, node: &NodeName) -> Result<Vec<NodeKubeconfig>
     }
     let mut out = Vec::new();
     for (path, file) in files.regular_files() {
-        if !rotation::looks_like_kubeconfig(&file.text) {
+        if !looks_like_kubeconfig(&file.text) {
             continue;
         }
         let (reader, pods) = readers.remove(path).unwrap_or_else(|| {
@@ -320,6 +322,77 @@ pub fn pem_with_trust(
     }
     let after = trust.of(rotation, &before);
     Ok((after != before).then(|| to_pem(&after)))
+}
+
+/// What a declared consumer holds, with its trust changed: PEM, a kubeconfig, one certificate in DER,
+/// or base64 of any of these. None where nothing changes, or it is something else.
+pub fn consumer_with_trust(
+    rotation: &Rotation,
+    text: &str,
+    label: &str,
+    trust: Trust,
+) -> Result<Option<String>> {
+    if looks_like_kubeconfig(text) {
+        return kubeconfig_with_trust(rotation, text, label, trust);
+    }
+    if text.contains("BEGIN CERTIFICATE") {
+        let changed = pem_with_trust(rotation, text, label, trust)?;
+        return match first_foreign_line(text) {
+            Some(line) if changed.is_some() => Err(not_only_certificates(label, line)),
+            _ => Ok(changed),
+        };
+    }
+    let compact: String = text.split_whitespace().collect();
+    let Some(bytes) = BASE64.decode(compact).ok().filter(|b| !b.is_empty()) else {
+        return Ok(None);
+    };
+    if let Ok(certificate) = Certificate::from_der(&bytes) {
+        let before = [certificate];
+        return match &trust.of(rotation, &before)[..] {
+            [one] if *one == before[0] => Ok(None),
+            [one] => Ok(Some(BASE64.encode(one.der()))),
+            _ => Err(one_certificate_only(label)),
+        };
+    }
+    let Ok(inner) = String::from_utf8(bytes) else {
+        return Ok(None);
+    };
+    let changed = consumer_with_trust(rotation, &inner, label, trust)?;
+    Ok(changed.map(|text| BASE64.encode(text)))
+}
+
+/// The first line that is neither of a PEM block, nor a comment, nor blank.
+fn first_foreign_line(text: &str) -> Option<usize> {
+    let mut inside = false;
+    text.lines().position(|line| {
+        let begins = line.starts_with("-----BEGIN ");
+        let ends = line.starts_with("-----END ");
+        let foreign = !inside && !begins && !line.trim().is_empty() && !line.starts_with('#');
+        inside = (inside || begins) && !ends;
+        foreign
+    })
+}
+
+fn not_only_certificates(label: &str, line: usize) -> Diagnostic {
+    let place = Place {
+        line: line + 1,
+        ..Place::start_of(label)
+    };
+    Diagnostic::new(
+        Code::Unsupported,
+        "what is declared as a trust consumer holds more than certificates",
+        "keep the CA in a file or key of its own, then collect again",
+    )
+    .at(place)
+}
+
+fn one_certificate_only(label: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::Unsupported,
+        "what is declared as a bundle holds one certificate in DER and cannot hold two",
+        "declare it with mode = \"replace\"",
+    )
+    .at(Place::start_of(label))
 }
 
 /// A kubeconfig with the trust of every cluster in it changed; None where nothing changes.

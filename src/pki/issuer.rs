@@ -18,7 +18,7 @@ use super::keyring::Keyring;
 use super::lock::{KeyReferences, Lock, LockedCa, LockedLeaf};
 use super::name::subject_from_text;
 use super::secret::PrivateText;
-use crate::diagnostic::{Code, Diagnostic, Result};
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
 
 /// Where a new CA comes from.
 #[derive(Debug)]
@@ -157,7 +157,8 @@ impl Issuer {
                 &format!(
                     "undo the change, or, if the CA was never installed, remove the lock and secrets/keyring/{name}.key"
                 ),
-            ));
+            )
+            .at(self.lock.place_of_ca(name)));
         }
         let key = imported.or_else(|| self.keyring.cas.get(name).cloned());
         if let Some(key) = &key {
@@ -257,7 +258,8 @@ impl Issuer {
                     request.old.fingerprint()
                 ),
                 "undo the change, or remove that [[leaf]] entry and compile where the keyring is",
-            ));
+            )
+            .at(self.lock.place_of_leaf(request.old.fingerprint())));
         }
         let fingerprint = locked.certificate.fingerprint();
         let key = match &locked.key {
@@ -421,7 +423,8 @@ impl Issuer {
                     self.rotation
                 ),
                 "move carota.lock and secrets/ of the finished rotation away, or restore its id",
-            )),
+            )
+            .at(self.lock.place_of("rotation = "))),
             _ => Ok(()),
         }
     }
@@ -528,6 +531,7 @@ fn foreign_key(file: &str) -> Diagnostic {
         format!("secrets/keyring/{file} is not the key that carota.lock knows"),
         "restore the keyring or the lock that belong together",
     )
+    .at(Place::start_of(&format!("secrets/keyring/{file}")))
 }
 
 fn unknown_key(name: &str) -> Diagnostic {
@@ -536,6 +540,7 @@ fn unknown_key(name: &str) -> Diagnostic {
         format!("secrets/keyring/{name}.key is there, but carota.lock does not know its CA"),
         "restore carota.lock; or, if that CA was never installed, move the key away and compile again",
     )
+    .at(Place::start_of(&format!("secrets/keyring/{name}.key")))
 }
 
 fn key_missing(name: &str, count: usize) -> Diagnostic {

@@ -12,7 +12,9 @@ use std::path::Path;
 use super::key::PrivateKey;
 use super::secret::PrivateText;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::input;
 
+const REMEDY: &str = "check the permissions of secrets/, or move it away to go on without keys";
 const CAS: &str = "keyring";
 const LEAVES: &str = "keyring/leaf";
 
@@ -64,12 +66,9 @@ impl fmt::Debug for Keyring {
 /// The `*.key` files of one folder by their names.
 fn load_keys(secrets: &Path, folder: &str) -> Result<BTreeMap<String, PrivateKey>> {
     let failed = |path: &str, error: &std::io::Error| {
-        Diagnostic::new(
-            Code::FileUnreadable,
-            format!("the keyring cannot be read: {error}"),
-            "check the permissions of secrets/, or move it away to go on without keys",
-        )
-        .at(Place::start_of(path))
+        let reason = format!("the keyring cannot be read: {error}");
+        let place = Place::start_of(&format!("secrets/{path}"));
+        Diagnostic::new(Code::FileUnreadable, reason, REMEDY).at(place)
     };
     let entries = match fs::read_dir(secrets.join(folder)) {
         Ok(entries) => entries,
@@ -83,11 +82,10 @@ fn load_keys(secrets: &Path, folder: &str) -> Result<BTreeMap<String, PrivateKey
         let Some(stem) = name.strip_suffix(".key") else {
             continue;
         };
-        let shown = format!("{folder}/{name}");
-        let text = fs::read_to_string(entry.path())
-            .map(PrivateText::new)
-            .map_err(|error| failed(&shown, &error))?;
-        keys.insert(stem.to_owned(), PrivateKey::from_pem(&text, &shown)?);
+        let shown = format!("secrets/{folder}/{name}");
+        let text = input::read_text(&entry.path(), &shown, input::MAX_FILE, REMEDY)?;
+        let key = PrivateKey::from_pem(&PrivateText::new(text), &shown)?;
+        keys.insert(stem.to_owned(), key);
     }
     Ok(keys)
 }

@@ -11,6 +11,9 @@ use serde::Deserialize;
 use super::certificate::{Certificate, certificates_in_pem};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 
+/// The name of the lock, beside cluster.toml.
+pub const LOCK_FILE: &str = "carota.lock";
+
 const VERSION: u32 = 1;
 
 const HEADER: &str = "\
@@ -195,6 +198,25 @@ impl Lock {
             block(&mut out, "certificate", &leaf.certificate.to_pem());
         }
         out
+    }
+
+    /// Where the lock, as carota writes it, says this; its start if it does not.
+    #[must_use]
+    pub fn place_of(&self, line: &str) -> Place {
+        let text = self.to_text();
+        Place::at(LOCK_FILE, &text, text.find(line).unwrap_or(0))
+    }
+
+    /// The place of a CA's entry.
+    #[must_use]
+    pub fn place_of_ca(&self, name: &str) -> Place {
+        self.place_of(&format!("[ca.{}]", quoted(name)))
+    }
+
+    /// The place of a leaf's entry.
+    #[must_use]
+    pub fn place_of_leaf(&self, replaces: &str) -> Place {
+        self.place_of(&format!("replaces = {}", quoted(replaces)))
     }
 
     /// The entry of the leaf that `ca` issued in place of the certificate with this fingerprint.

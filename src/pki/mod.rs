@@ -27,6 +27,6 @@ pub use certificate::{Certificate, certificates_in_pem, facts};
 pub use issuer::{CaSource, Issued, Issuer, LeafRequest, NewKey};
 pub use key::{KeyAlgorithm, PrivateKey};
 pub use keyring::Keyring;
-pub use lock::{KeyReferences, Lock, LockedCa, LockedLeaf};
+pub use lock::{KeyReferences, LOCK_FILE, Lock, LockedCa, LockedLeaf};
 pub use secret::PrivateText;
 pub use verify::{Purpose, VerifyError, verify};

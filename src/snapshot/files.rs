@@ -6,9 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::read_text;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
+use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::input::MAX_FILE;
 use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
@@ -110,7 +114,7 @@ fn read_entry(
         .ok_or_else(|| bad("a mode is four octal digits"))?;
     let file_label = format!("snapshot/nodes/{name}{path}");
     let text = read_text(&root.join(&stored[1..]), &file_label, MAX_FILE)?;
-    check_public(&text, &file_label)?;
+    check_public_file(&text, &file_label)?;
     let kept = text.contains("carota-kept:");
     if !kept && hash != "-" && hash != sha256(&text) {
         return Err(Diagnostic::new(
@@ -143,21 +147,60 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// A private key in a snapshot is a disclosure: it stops everything.
+/// A private value in a snapshot is a disclosure: it stops everything.
 pub fn check_public(text: &str, label: &str) -> Result<()> {
-    let found = text.match_indices("PRIVATE KEY-----").find(|(at, _)| {
+    let plain = text.match_indices("PRIVATE KEY-----").find(|(at, _)| {
         let line_start = text[..*at].rfind('\n').map_or(0, |i| i + 1);
         text[line_start..*at].contains("-----BEGIN ")
     });
-    match found {
-        None => Ok(()),
-        Some((at, _)) => Err(Diagnostic::new(
-            Code::PrivateInSnapshot,
-            "the file holds a private key",
-            "take the snapshot with `carota collect`; if this was committed, the key is disclosed",
-        )
-        .at(Place::at(label, text, at))),
+    if let Some((at, _)) = plain {
+        return Err(disclosed("a private key", Place::at(label, text, at)));
     }
+    if let Some((at, _)) = text
+        .match_indices(ENCODED_BEGIN)
+        .find(|(at, _)| encodes_private_key(&text[*at..]))
+    {
+        let what = "a private key in base64";
+        return Err(disclosed(what, Place::at(label, text, at)));
+    }
+    Ok(())
+}
+
+/// The same for a file, which may be a kubeconfig.
+fn check_public_file(text: &str, label: &str) -> Result<()> {
+    check_public(text, label)?;
+    if !looks_like_kubeconfig(text) {
+        return Ok(());
+    }
+    // What cannot be read is refused, at its place, by whoever needs it.
+    let secrets = Kubeconfig::parse(text, label).map(|k| k.plain_secrets());
+    match secrets.unwrap_or_default().into_iter().next() {
+        Some(place) => Err(disclosed("a key, token or password", place)),
+        None => Ok(()),
+    }
+}
+
+/// The base64 of `-----BEGIN `, as far as whole characters go.
+const ENCODED_BEGIN: &str = "LS0tLS1CRUdJTi";
+
+/// Whether a run of base64 at the start of `text` is a PEM text with a private key.
+fn encodes_private_key(text: &str) -> bool {
+    let run = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || "+/".contains(c)))
+        .map_or(text, |end| &text[..end]);
+    BASE64
+        .decode(&run[..run.len() / 4 * 4])
+        .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----"))
+}
+
+/// The error for a private value. It names the place and never the value.
+pub fn disclosed(what: &str, place: Place) -> Diagnostic {
+    Diagnostic::new(
+        Code::PrivateInSnapshot,
+        format!("the file holds {what}"),
+        "take the snapshot with `carota collect`; if this was committed, the value is disclosed",
+    )
+    .at(place)
 }
 
 /// Refuses files that FILES does not list: the snapshot was edited, or two were mixed.
@@ -219,7 +262,7 @@ pub fn read_users(folder: &Path) -> Result<BTreeMap<NodeName, Arc<str>>> {
             .at(Place::start_of(&label))
         })?;
         let text = read_text(&entry.path(), &label, MAX_FILE)?;
-        check_public(&text, &label)?;
+        check_public_file(&text, &label)?;
         out.insert(name, text.into());
     }
     Ok(out)
@@ -245,6 +288,9 @@ mod tests {
         assert_eq!(error.code, Code::PrivateInSnapshot);
         assert!(!error.to_string().contains("secretbody"));
         assert_eq!(error.place.unwrap().line, 2);
+        let hidden = format!("a: {}\n", BASE64.encode(&marker));
+        let error = check_public(&hidden, "f").unwrap_err();
+        assert_eq!(error.place.unwrap().to_string(), "f:1:4");
         check_public("a PUBLIC KEY----- and PRIVATE KEY----- in words", "f").unwrap();
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::files::check_public;
+use super::files::{check_public, disclosed};
 use super::{MAX_OBJECTS, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::embedded;
 use crate::names;
 use crate::state::ObjectId;
 
@@ -92,9 +93,33 @@ fn read_list(
         if !namespace.is_empty() {
             names::subdomain(namespace).map_err(hostile)?;
         }
+        if kind == "secrets" {
+            check_secret(&item, text, label)?;
+        }
         let id = ObjectId::new(kind, namespace, name);
         if out.insert(id.clone(), Arc::new(item)).is_some() {
             return Err(malformed(format!("{id} stands twice")));
+        }
+    }
+    Ok(())
+}
+
+/// Of a Secret, the collector leaves certificates and references to what it withheld.
+fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
+    let values = ["data", "stringData"]
+        .iter()
+        .filter_map(|field| secret.get(field)?.as_object())
+        .flat_map(|map| map.values().filter_map(Value::as_str));
+    for value in values {
+        let public = value.is_empty()
+            || value.starts_with("carota-kept:")
+            || !embedded::find_embedded_certificates(value, label).is_empty();
+        if !public {
+            let at = text.find(value).unwrap_or(0);
+            return Err(disclosed(
+                "the value of a Secret",
+                Place::at(label, text, at),
+            ));
         }
     }
     Ok(())

@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::diagnostic::Result;
-use crate::phases::tools::{edit_file, field, pem_with_trust, set_field, step, text};
+use crate::phases::tools::{
+    consumer_with_trust, edit_file, field, pem_with_trust, set_field, step, text,
+};
 use crate::phases::{Act, Outcome, Part, Phase, workloads};
 use crate::rotation::{Rotation, Trust, decode_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace};
@@ -201,21 +203,8 @@ pub fn change_consumer_objects(
             continue;
         };
         let label = format!("snapshot/cluster/{kind}.yaml");
-        let secret = kind == "secrets";
-        let Some(pem) = (if secret {
-            decode_pem(value)
-        } else {
-            Some(value.to_owned())
-        }) else {
-            continue;
-        };
-        if let Some(changed) = pem_with_trust(rotation, &pem, &label, trust)? {
-            let new = if secret {
-                BASE64.encode(changed)
-            } else {
-                changed
-            };
-            draft.change_object(&id, |o| set_field(o, &["data", key], json!(new)));
+        if let Some(changed) = consumer_with_trust(rotation, value, &label, trust)? {
+            draft.change_object(&id, |o| set_field(o, &["data", key], json!(changed)));
         }
     }
     Ok(())
@@ -245,7 +234,7 @@ pub fn change_files_of(
         };
         for node in &nodes {
             edit_file(draft, node, path, |text, label| {
-                pem_with_trust(rotation, text, label, trust)
+                consumer_with_trust(rotation, text, label, trust)
             })?;
         }
     }
