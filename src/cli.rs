@@ -1,20 +1,23 @@
 //! The command line, and nothing else: reads arguments, calls the library, prints. The only module
 //! that prints; results go to standard output, everything else to standard error.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::compile::{compile, folder_of};
+use crate::compile::{Compiled, compile, folder_of};
 use crate::diagnostic::{Code, Diagnostic, one_line, printable};
 use crate::input;
 use crate::render::write;
 use crate::{collect, init};
 
+/// Exit code for a plan that does not hold.
+const PROOF_BROKEN: u8 = 1;
 /// Exit code for bad input.
 const BAD_INPUT: u8 = 2;
 
@@ -25,6 +28,15 @@ const BAD_INPUT: u8 = 2;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+}
+
+/// A form of output.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -50,6 +62,16 @@ enum Command {
         #[arg(value_name = "CLUSTER.toml")]
         cluster: PathBuf,
     },
+    /// Prove the plan without writing it: print the trust matrix, or each connection that would break.
+    #[command(after_help = "Example:\n  carota prove plans/kubeadm-ha/cluster.toml")]
+    Prove {
+        /// The description of the cluster.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Explain a diagnostic code.
     #[command(after_help = "Example:\n  carota explain C017")]
     Explain {
@@ -63,11 +85,11 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cluster = match &arguments.command {
-        Command::Compile { cluster } => Some(cluster.clone()),
+        Command::Compile { cluster } | Command::Prove { cluster, .. } => Some(cluster.clone()),
         _ => None,
     };
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // A reader that has gone wants to hear nothing more.
             if error
@@ -123,20 +145,22 @@ fn token_length(text: &str) -> usize {
     end.unwrap_or(line.len())
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Collect => print(&collect::script()),
+        Command::Collect => print(&collect::script())?,
         Command::Init { snapshot, out } => {
             let toml =
                 init::cluster_toml(&snapshot, out.as_deref().map_or(Path::new("."), folder_of))?;
             match out {
-                None => print(&toml),
-                Some(path) => write_new(&path, &toml),
+                None => print(&toml)?,
+                Some(path) => write_new(&path, &toml)?,
             }
         }
-        Command::Compile { cluster } => run_compile(&cluster),
-        Command::Explain { what } => explain(&what),
+        Command::Compile { cluster } => return run_compile(&cluster),
+        Command::Prove { cluster, format } => return prove(&cluster, format),
+        Command::Explain { what } => explain(&what)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -162,10 +186,16 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_compile(cluster: &Path) -> anyhow::Result<()> {
+fn run_compile(cluster: &Path) -> anyhow::Result<ExitCode> {
     let folder = folder_of(cluster);
     write::check_output(folder)?;
     let compiled = compile(cluster)?;
+    if !compiled.may_be_written() {
+        let mut say = anstream::stderr().lock();
+        write!(say, "{}", printable(&verdict(&compiled)))?;
+        writeln!(say, "nothing was written")?;
+        return Ok(ExitCode::from(PROOF_BROKEN));
+    }
     let staged = write::stage(folder, &compiled.plan)?;
     write::secrets(folder, &compiled.keyring, &compiled.plan)?;
     write::lock(folder, &compiled.lock)?;
@@ -192,7 +222,45 @@ fn run_compile(cluster: &Path) -> anyhow::Result<()> {
         compiled.plan.files.len(),
         compiled.plan.digest
     );
-    print(&text)
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prove(cluster: &Path, format: Format) -> anyhow::Result<ExitCode> {
+    let compiled = compile(cluster)?;
+    match format {
+        Format::Text => print(&printable(&verdict(&compiled)))?,
+        Format::Json => print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&compiled.proof)?
+        ))?,
+    }
+    let code = if compiled.may_be_written() {
+        0
+    } else {
+        PROOF_BROKEN
+    };
+    Ok(ExitCode::from(code))
+}
+
+/// The proof in words, with the outages that cluster.toml would have to accept.
+fn verdict(compiled: &Compiled) -> String {
+    let mut text = compiled.proof.render_text();
+    let names: BTreeSet<&str> = compiled
+        .unaccepted
+        .iter()
+        .map(|o| o.name.as_str())
+        .collect();
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        text.push_str(&format!(
+            "error[{}]: the plan has outages that are not accepted; if they may be, add to [rotation]: \
+             accept = [{}]\n",
+            Code::ProofBroken,
+            names.join(", ")
+        ));
+    }
+    text
 }
 
 fn explain(what: &str) -> anyhow::Result<()> {

@@ -7,12 +7,13 @@ use std::path::Path;
 use crate::coverage;
 use crate::diagnostic::Result;
 use crate::input::{self, MAX_FILE};
-use crate::phases;
+use crate::phases::{self, Done, Part};
 use crate::pki::{self, CaSource, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa};
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
 use crate::spec::{CaName, NewCa, Spec};
+use crate::trust::{self, Moment, Outage, Proof};
 
 /// What a compile gives.
 pub struct Compiled {
@@ -24,6 +25,19 @@ pub struct Compiled {
     pub keyring: Vec<(String, PrivateText)>,
     /// Objects whose source still holds the old CA.
     pub stale_sources: Vec<String>,
+    /// What was proven of the plan.
+    pub proof: Proof,
+    /// Outages that cluster.toml does not accept.
+    pub unaccepted: Vec<Outage>,
+}
+
+impl Compiled {
+    /// Whether the plan may be written: no connection breaks, nothing keeps old trust, and what is
+    /// away meanwhile was accepted.
+    #[must_use]
+    pub fn may_be_written(&self) -> bool {
+        self.proof.holds() && self.unaccepted.is_empty()
+    }
 }
 
 /// Compiles the folder of `cluster.toml`.
@@ -52,7 +66,9 @@ pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
     let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
     let coverage = coverage::check(&rotation, last)?;
-    let plan = render::plan(&rotation, &done, &coverage)?;
+    let proof = prove(&rotation, &done)?;
+    let unaccepted = unaccepted(&spec, &proof);
+    let plan = render::plan(&rotation, &done, &coverage, &proof)?;
     let stale_sources = coverage
         .stale_sources
         .iter()
@@ -64,7 +80,62 @@ pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
         lock: lock.to_text(),
         keyring: keyring.files(),
         stale_sources,
+        proof,
+        unaccepted,
     })
+}
+
+/// The outages of a rotation that cluster.toml does not accept, found by a rehearsal with CAs that
+/// are made for it and forgotten. `folder` is where cluster.toml would lie.
+pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
+    let start = snapshot::read(&folder.join(&spec.snapshot), spec)?;
+    let mut issuer = Issuer::new(&spec.id, None, Keyring::default());
+    let rotation = Rotation::prepare(spec, start.clone(), &mut issuer, &mut BTreeMap::new())?;
+    let done = phases::run(&rotation, &start)?;
+    Ok(unaccepted(spec, &prove(&rotation, &done)?))
+}
+
+fn unaccepted(spec: &Spec, proof: &Proof) -> Vec<Outage> {
+    proof
+        .outages
+        .iter()
+        .filter(|outage| !outage.minor && !spec.accept.contains(&outage.name))
+        .cloned()
+        .collect()
+}
+
+/// Proves the states that the phases made.
+fn prove(rotation: &Rotation, done: &[Done]) -> Result<Proof> {
+    let mut moments = vec![Moment {
+        phase: 0,
+        phase_name: "preflight".to_owned(),
+        step: 0,
+        title: "before the rotation".to_owned(),
+        nodes_serial: None,
+        state: &rotation.start,
+    }];
+    for phase in done {
+        for (index, step) in phase.outcome.steps.iter().enumerate() {
+            moments.push(Moment {
+                phase: phase.phase.number,
+                phase_name: phase.phase.name.to_owned(),
+                step: index + 1,
+                title: step.title.clone(),
+                nodes_serial: match step.part {
+                    Part::Nodes { serial } => Some(serial),
+                    Part::Cluster => None,
+                },
+                state: &step.after,
+            });
+        }
+    }
+    let cas = rotation
+        .cas
+        .values()
+        .map(|pair| (pair.name, (pair.old.clone(), pair.new.clone())))
+        .collect();
+    let window = (rotation.spec.not_before, rotation.spec.window_end);
+    trust::prove(&moments, window, rotation.spec.kubernetes, &cas)
 }
 
 /// The folder that holds a file; `.` for a bare name.

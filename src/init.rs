@@ -1,9 +1,11 @@
 //! `carota init`: a commented cluster.toml from a snapshot. It reads what is there and says what it
 //! could not tell; a person reviews the result.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::compile;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
@@ -13,7 +15,7 @@ use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
 use crate::rotation::decode_pem;
 use crate::snapshot;
-use crate::spec::{CaName, DAY, Version, quoted};
+use crate::spec::{CaName, DAY, Spec, Version, quoted};
 use crate::state::State;
 
 /// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
@@ -38,6 +40,7 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
     rotation(&mut out, &state)?;
     nodes(&mut out, &state)?;
     consumers(&mut out, &state)?;
+    accept(&mut out, folder, &mut unknown);
     if !unknown.is_empty() {
         out.push_str("\n# What could not be told from the snapshot:\n");
         for line in unknown {
@@ -45,6 +48,39 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
         }
     }
     Ok(out)
+}
+
+/// Where accepted outages stand in `[rotation]`.
+const ACCEPT: &str = "accept = []\n";
+
+/// Rehearses the rotation and accepts the outages that it cannot do without, each with its scope, for
+/// a person to think about.
+fn accept(out: &mut String, folder: &Path, unknown: &mut Vec<String>) {
+    let rehearsed =
+        Spec::parse(out, "cluster.toml").and_then(|spec| compile::rehearse(&spec, folder));
+    match rehearsed {
+        Ok(outages) if outages.is_empty() => {}
+        Ok(outages) => {
+            let mut text =
+                String::from("# What is away meanwhile, and has to be accepted by name:\n");
+            for outage in &outages {
+                let _ = writeln!(
+                    text,
+                    "# {:02}-{}: {}",
+                    outage.phase, outage.phase_name, outage.scope
+                );
+            }
+            let names: BTreeSet<String> = outages.iter().map(|o| quoted(&o.name)).collect();
+            let names: Vec<String> = names.into_iter().collect();
+            let _ = writeln!(text, "accept = [{}]", names.join(", "));
+            *out = out.replacen(ACCEPT, &text, 1);
+        }
+        Err(error) => unknown.push(format!(
+            "whether it compiles: it stops with {}: {}",
+            error.code,
+            error.reason.lines().next().unwrap_or_default()
+        )),
+    }
 }
 
 /// A TOML basic string.
@@ -152,7 +188,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
          # at which every certificate of the snapshot is valid.\nnot_before = {day}\n\
          # How long the rollout may take.\nwindow = \"14d\"\ncas = [{}]\n\
          # \"keep\": leaves are re-issued for the keys that they have; \"new\": each gets a new key.\n\
-         leaf_keys = \"keep\"\nleaf_validity = \"1y\"\n",
+         leaf_keys = \"keep\"\nleaf_validity = \"1y\"\n{ACCEPT}",
         quoted(&id),
         names.join(", "),
     );

@@ -22,3 +22,4 @@ pub mod rotation;
 pub mod snapshot;
 pub mod spec;
 pub mod state;
+pub mod trust;

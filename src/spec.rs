@@ -233,6 +233,8 @@ pub struct Spec {
     pub leaf_validity: i64,
     /// The CAs to rotate and how the new ones come to be.
     pub cas: BTreeMap<CaName, NewCa>,
+    /// `rotation.accept`: outages that are accepted by name.
+    pub accept: Vec<String>,
     /// The nodes.
     pub nodes: BTreeMap<NodeName, NodeSpec>,
     /// Declared trust consumers.
@@ -273,6 +275,8 @@ struct RawRotation {
     cas: Spanned<Vec<Spanned<String>>>,
     leaf_keys: Option<LeafKeys>,
     leaf_validity: Option<Spanned<String>>,
+    #[serde(default)]
+    accept: Vec<Spanned<String>>,
     #[serde(default)]
     ca: BTreeMap<Spanned<String>, RawCa>,
 }
@@ -423,6 +427,21 @@ impl Spec {
             window_end: not_before + window,
             leaf_keys: rotation.leaf_keys.unwrap_or(LeafKeys::Keep),
             leaf_validity,
+            accept: rotation
+                .accept
+                .iter()
+                .map(|name| {
+                    let help = "write the name that the compile prints, such as `outage:apiserver`";
+                    source.check(Code::TomlValue, name, help, |s| {
+                        let known = s
+                            .strip_prefix("outage:")
+                            .is_some_and(|w| names::subdomain(w).is_ok());
+                        known
+                            .then(|| s.to_owned())
+                            .ok_or_else(|| format!("`{s}` is not an outage"))
+                    })
+                })
+                .collect::<Result<_>>()?,
             nodes: nodes(&source, &raw.node)?,
             trust_consumers: consumers(&source, &raw.trust_consumer)?,
             external_leaves: external_leaves(&source, &raw.external_leaf)?,

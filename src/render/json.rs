@@ -1,5 +1,7 @@
 //! `plan.json`: the plan for machines. Versioned; fields are only ever added within a version.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::PhaseView;
@@ -8,12 +10,18 @@ use crate::coverage::Coverage;
 use crate::digest::sha256;
 use crate::pki::Certificate;
 use crate::rotation::Rotation;
+use crate::trust::Proof;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
 /// Renders plan.json.
-pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> String {
+pub fn plan(
+    rotation: &Rotation,
+    views: &[PhaseView],
+    coverage: &Coverage,
+    proof: &Proof,
+) -> String {
     let spec = rotation.spec;
     let cas: Vec<Value> = rotation
         .cas
@@ -59,12 +67,29 @@ pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> St
         "nodes": nodes,
         "leaves": leaves,
         "phases": views.iter().map(phase).collect::<Vec<_>>(),
+        "proof": self::proof(proof),
         "stale_sources": stale,
         "unused_certificates": coverage.unused,
     });
     let mut text = serde_json::to_string_pretty(&plan).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// The proof; of the edges only how many there are of a kind, which does not grow with the nodes.
+fn proof(proof: &Proof) -> Value {
+    let mut edges: BTreeMap<&str, usize> = BTreeMap::new();
+    for edge in &proof.edges {
+        *edges.entry(edge.kind).or_default() += 1;
+    }
+    json!({
+        "holds": proof.holds(),
+        "edges": edges,
+        "chains_verified": proof.pairs_verified,
+        "matrix": proof.matrix,
+        "weaknesses": proof.weaknesses,
+        "outages": proof.outages,
+    })
 }
 
 fn certificate(certificate: &Certificate) -> Value {

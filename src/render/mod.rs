@@ -25,6 +25,7 @@ use crate::pki::PrivateText;
 use crate::rotation::Rotation;
 use crate::spec::Role;
 use crate::state::State;
+use crate::trust::Proof;
 
 /// A file of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,12 @@ impl PhaseView<'_> {
 }
 
 /// Renders everything.
-pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<Plan> {
+pub fn plan(
+    rotation: &Rotation,
+    done: &[Done],
+    coverage: &Coverage,
+    proof: &Proof,
+) -> Result<Plan> {
     let mut files: BTreeMap<String, PlanFile> = BTreeMap::new();
     let mut secrets = BTreeMap::new();
     let mut missing_secrets = Vec::new();
@@ -161,12 +167,12 @@ pub fn plan(rotation: &Rotation, done: &[Done], coverage: &Coverage) -> Result<P
     }
     put(
         "plan.json".into(),
-        json::plan(rotation, &views, coverage),
+        json::plan(rotation, &views, coverage, proof),
         false,
     );
     put(
         "README.md".into(),
-        readme::plan(rotation, &views, coverage)?,
+        readme::plan(rotation, &views, coverage, proof)?,
         false,
     );
     let sums = sums(&files);

@@ -1,7 +1,7 @@
 //! The READMEs: of the plan, and of each phase. For a reader without context, on a code host as it
 //! is: tables and words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Value, context};
 
@@ -13,6 +13,7 @@ use crate::diagnostic::Result;
 use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::rotation::Rotation;
+use crate::trust::Proof;
 
 /// Text inside a Markdown table or line: nothing in it may end the cell, the line or the code span.
 fn cell(text: &str) -> String {
@@ -198,7 +199,12 @@ fn gate(view: &PhaseView) -> String {
 }
 
 /// The plan's README.
-pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Result<String> {
+pub fn plan(
+    rotation: &Rotation,
+    views: &[PhaseView],
+    coverage: &Coverage,
+    proof: &Proof,
+) -> Result<String> {
     let spec = rotation.spec;
     let cas: Vec<Value> = rotation
         .cas
@@ -260,11 +266,34 @@ pub fn plan(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Re
             leaves => rotation.leaves.len(),
             files => count(views),
             users => users,
+            edges => proof.edges.len(),
+            chains => proof.pairs_verified,
+            matrix => proof.matrix_markdown(),
+            weaknesses => proof.weaknesses.iter().map(|w| cell(w)).collect::<Vec<_>>(),
+            outages => outages(proof),
             stale => stale,
             unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
             external => spec.external_leaves.iter().map(|l| context! { owner => cell(&l.owner), sha256 => l.fingerprint.as_str() }).collect::<Vec<_>>(),
         },
     )
+}
+
+/// What is away meanwhile: each kind once, with its phases.
+fn outages(proof: &Proof) -> Vec<String> {
+    let mut phases: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for outage in &proof.outages {
+        let key = (outage.name.as_str(), outage.scope.as_str());
+        phases
+            .entry(key)
+            .or_default()
+            .push(format!("{:02}", outage.phase));
+    }
+    phases
+        .into_iter()
+        .map(|((name, scope), phases)| {
+            format!("In {}: {} (`{name}`).", phases.join(", "), cell(scope))
+        })
+        .collect()
 }
 
 #[cfg(test)]

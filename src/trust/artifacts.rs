@@ -1,0 +1,547 @@
+//! What lies in a State, as the proof needs it: programs with their flags, kubelets, kubeconfigs,
+//! bundles and certificates.
+//!
+//! Knows where things stand in files and objects. It must not know time, processes, or what any
+//! phase is for. Everything read once is kept by its text, since the states share nearly all of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+
+use super::judge::{Credential, CredentialId, Judge, Trust, TrustId};
+use crate::diagnostic::Result;
+use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
+use crate::edit::manifest::Manifest;
+use crate::layout::{self, Program, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::state::{Entry, Node, State};
+
+/// Flags that name files, by program.
+const FILE_FLAGS: [(Program, &str); 36] = [
+    (Program::Apiserver, "client-ca-file"),
+    (Program::Apiserver, "requestheader-client-ca-file"),
+    (Program::Apiserver, "kubelet-certificate-authority"),
+    (Program::Apiserver, "etcd-cafile"),
+    (Program::Apiserver, "etcd-certfile"),
+    (Program::Apiserver, "kubelet-client-certificate"),
+    (Program::Apiserver, "proxy-client-cert-file"),
+    (Program::Apiserver, "tls-cert-file"),
+    (Program::ControllerManager, "root-ca-file"),
+    (Program::ControllerManager, "client-ca-file"),
+    (Program::ControllerManager, "requestheader-client-ca-file"),
+    (Program::ControllerManager, "cluster-signing-key-file"),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kubelet-client-key-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kubelet-serving-key-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kube-apiserver-client-key-file",
+    ),
+    (Program::Scheduler, "client-ca-file"),
+    (Program::Scheduler, "requestheader-client-ca-file"),
+    (Program::CloudControllerManager, "client-ca-file"),
+    (
+        Program::CloudControllerManager,
+        "requestheader-client-ca-file",
+    ),
+    (Program::ControllerManager, "cluster-signing-cert-file"),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kubelet-client-cert-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kubelet-serving-cert-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-kube-apiserver-client-cert-file",
+    ),
+    (Program::ControllerManager, "kubeconfig"),
+    (Program::ControllerManager, "authentication-kubeconfig"),
+    (Program::ControllerManager, "authorization-kubeconfig"),
+    (Program::Scheduler, "kubeconfig"),
+    (Program::Scheduler, "authentication-kubeconfig"),
+    (Program::Scheduler, "authorization-kubeconfig"),
+    (Program::CloudControllerManager, "kubeconfig"),
+    (Program::CloudControllerManager, "authentication-kubeconfig"),
+    (Program::CloudControllerManager, "authorization-kubeconfig"),
+    (Program::Etcd, "cert-file"),
+    (Program::Etcd, "peer-cert-file"),
+    (Program::Etcd, "trusted-ca-file"),
+    (Program::Etcd, "peer-trusted-ca-file"),
+];
+
+/// Flags that say something else.
+const TEXT_FLAGS: [(Program, &str); 6] = [
+    (Program::Apiserver, "etcd-servers"),
+    (Program::Apiserver, "advertise-address"),
+    (Program::Apiserver, "kubelet-preferred-address-types"),
+    (Program::Etcd, "advertise-client-urls"),
+    (Program::Etcd, "listen-client-urls"),
+    (Program::Etcd, "initial-advertise-peer-urls"),
+];
+
+/// A control-plane program as its manifest starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Which program.
+    pub program: Program,
+    /// Its manifest.
+    pub manifest: NodePath,
+    /// The files on the node that its flags name.
+    pub files: BTreeMap<&'static str, NodePath>,
+    /// Other flags.
+    pub flags: BTreeMap<&'static str, String>,
+}
+
+/// A node's kubelet as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Configured {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<NodePath>,
+    /// `--bootstrap-kubeconfig`.
+    pub bootstrap_kubeconfig: Option<NodePath>,
+    /// `clientCAFile`.
+    pub client_ca_file: Option<NodePath>,
+    /// `tlsCertFile`.
+    pub serving: Option<NodePath>,
+    /// It renews its own client certificate.
+    pub rotates: bool,
+    /// Its serving certificate is signed by the cluster.
+    pub serving_is_signed: bool,
+    /// Where its static pods lie.
+    pub static_pods: Option<NodePath>,
+}
+
+/// A kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its clusters.
+    pub clusters: Vec<ClusterView>,
+    /// Its users.
+    pub users: Vec<UserView>,
+    /// Which cluster and user belong together: by the contexts, the current one first.
+    pub pairs: Vec<(usize, usize)>,
+}
+
+/// A cluster of a kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The URL's host.
+    pub host: String,
+    /// The name that the certificate must hold.
+    pub name: String,
+    /// What it trusts: there, or in a file.
+    pub trust: Held<TrustId>,
+}
+
+/// A user of a kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserView {
+    /// Its certificate: there, or in a file.
+    pub certificate: Held<CredentialId>,
+}
+
+/// Something that a file holds, or that lies in a file it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held<T> {
+    /// In the file itself.
+    Here(T),
+    /// In the file of this name.
+    In(String),
+}
+
+/// What has been read.
+pub struct Artifacts<'a> {
+    /// Where verdicts are.
+    pub judge: Judge,
+    programs: HashMap<usize, Rc<Vec<Started>>>,
+    kubelets: HashMap<u64, Option<Rc<Configured>>>,
+    views: HashMap<&'a str, Option<Rc<View>>>,
+    views_by_address: HashMap<usize, Option<Rc<View>>>,
+    trusts: HashMap<&'a str, TrustId>,
+    credentials: HashMap<&'a str, CredentialId>,
+    objects: HashMap<(usize, bool), usize>,
+}
+
+impl<'a> Artifacts<'a> {
+    /// Nothing read yet.
+    pub fn new(judge: Judge) -> Artifacts<'a> {
+        Artifacts {
+            judge,
+            programs: HashMap::new(),
+            kubelets: HashMap::new(),
+            views: HashMap::new(),
+            views_by_address: HashMap::new(),
+            trusts: HashMap::new(),
+            credentials: HashMap::new(),
+            objects: HashMap::new(),
+        }
+    }
+
+    /// The control-plane programs that run on a node.
+    pub fn programs(&mut self, state: &'a State, node: &NodeName) -> Result<Rc<Vec<Started>>> {
+        let Some(files) = state.nodes.get(node) else {
+            return Ok(Rc::default());
+        };
+        let key = Arc::as_ptr(files) as usize;
+        if let Some(known) = self.programs.get(&key) {
+            return Ok(known.clone());
+        }
+        let folder = self
+            .kubelet(state, node)?
+            .and_then(|k| k.static_pods.clone());
+        let any = folder.is_some_and(|f| files.files.keys().any(|p| p.folder() == f.as_str()));
+        let mut out = Vec::new();
+        for component in if any {
+            layout::components(state, node)?
+        } else {
+            Vec::new()
+        } {
+            let mut started = Started {
+                program: component.program,
+                manifest: component.path.clone(),
+                files: BTreeMap::new(),
+                flags: BTreeMap::new(),
+            };
+            for (_, flag) in FILE_FLAGS.iter().filter(|(of, _)| *of == component.program) {
+                if let Some(path) = component.host_file(flag)? {
+                    started.files.insert(flag, path);
+                }
+            }
+            for (_, flag) in TEXT_FLAGS.iter().filter(|(of, _)| *of == component.program) {
+                if let Some(value) = component.flag(flag)? {
+                    started.flags.insert(flag, value);
+                }
+            }
+            out.push(started);
+        }
+        let out = Rc::new(out);
+        self.programs.insert(key, out.clone());
+        Ok(out)
+    }
+
+    /// Static pods that carota does not know, with the folders and files of the host they mount.
+    pub fn foreign_static_pods(
+        &mut self,
+        state: &'a State,
+        node: &NodeName,
+    ) -> Result<Vec<(NodePath, Vec<String>)>> {
+        let known = self.programs(state, node)?;
+        let folder = self
+            .kubelet(state, node)?
+            .and_then(|k| k.static_pods.clone());
+        let (Some(folder), Some(files)) = (folder, state.nodes.get(node)) else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        for (path, file) in files.regular_files() {
+            let in_it = path.folder() == folder.as_str() && !path.file_name().starts_with('.');
+            if !in_it || known.iter().any(|started| started.manifest == *path) {
+                continue;
+            }
+            let manifest = Manifest::parse(&file.text, &snapshot_file(node, path))?;
+            let mounts = manifest
+                .volumes()
+                .iter()
+                .filter_map(|v| v.host_path.clone())
+                .collect();
+            out.push((path.clone(), mounts));
+        }
+        Ok(out)
+    }
+
+    /// One program of a node, by its manifest.
+    pub fn program(
+        &mut self,
+        state: &'a State,
+        node: &NodeName,
+        program: Program,
+        manifest: &NodePath,
+    ) -> Result<Option<Started>> {
+        let all = self.programs(state, node)?;
+        Ok(all
+            .iter()
+            .find(|s| s.program == program && s.manifest == *manifest)
+            .cloned())
+    }
+
+    /// A node's kubelet. Nodes that are set up alike are read once.
+    pub fn kubelet(&mut self, state: &'a State, node: &NodeName) -> Result<Option<Rc<Configured>>> {
+        let Some(files) = state.nodes.get(node) else {
+            return Ok(None);
+        };
+        let key = configuration_hash(files);
+        if let Some(known) = self.kubelets.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = layout::kubelet(state, node)?.map(|kubelet| {
+            let config = kubelet.config.as_ref().map(|(_, config)| config);
+            Rc::new(Configured {
+                serving: config
+                    .and_then(|c| c.tls_cert_file.as_deref())
+                    .and_then(|p| NodePath::new(p).ok()),
+                serving_is_signed: config.is_some_and(|c| c.server_tls_bootstrap == Some(true)),
+                kubeconfig: kubelet.kubeconfig,
+                bootstrap_kubeconfig: kubelet.bootstrap_kubeconfig,
+                client_ca_file: kubelet.client_ca_file,
+                rotates: kubelet.rotates,
+                static_pods: kubelet.static_pods,
+            })
+        });
+        self.kubelets.insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// A text as a kubeconfig; none where it is none.
+    pub fn view(&mut self, text: &'a str, label: &str) -> Result<Option<Rc<View>>> {
+        let address = text.as_ptr() as usize;
+        if let Some(known) = self.views_by_address.get(&address) {
+            return Ok(known.clone());
+        }
+        let view = match self.views.get(text) {
+            Some(known) => known.clone(),
+            None if looks_like_kubeconfig(text) => self.read_view(text, label)?,
+            None => None,
+        };
+        self.views.insert(text, view.clone());
+        self.views_by_address.insert(address, view.clone());
+        Ok(view)
+    }
+
+    fn read_view(&mut self, text: &str, label: &str) -> Result<Option<Rc<View>>> {
+        // What is no kubeconfig after all is no edge; a real one that is damaged stops the compile
+        // long before.
+        let Ok(parsed) = Kubeconfig::parse(text, label) else {
+            return Ok(None);
+        };
+        let mut clusters = Vec::new();
+        for cluster in &parsed.clusters {
+            let host = host_of(cluster.server.as_deref().unwrap_or_default()).to_owned();
+            let trust = match &cluster.ca {
+                _ if cluster.insecure_skip_tls_verify => {
+                    Held::Here(self.judge.trust(Trust::Unverified))
+                }
+                CaSource::Data(data) => {
+                    Held::Here(self.judge.trust_in(&String::from_utf8_lossy(data), label)?)
+                }
+                CaSource::File(path) => Held::In(path.clone()),
+                CaSource::None => {
+                    let why = format!(
+                        "{label} names no CA: the system's roots, which are not in the snapshot"
+                    );
+                    Held::Here(self.judge.trust(Trust::Absent(why)))
+                }
+            };
+            let name = cluster
+                .tls_server_name
+                .clone()
+                .unwrap_or_else(|| host.clone());
+            clusters.push(ClusterView { host, name, trust });
+        }
+        let mut users = Vec::new();
+        for user in &parsed.users {
+            users.push(UserView {
+                certificate: match &user.certificate {
+                    CertSource::Data(data) => Held::Here(
+                        self.judge
+                            .credential_in(&String::from_utf8_lossy(data), label)?,
+                    ),
+                    CertSource::File(path) => Held::In(path.clone()),
+                    CertSource::None => Held::Here(self.judge.credential(Credential::None)),
+                },
+            });
+        }
+        let none = self.judge.credential(Credential::None);
+        if users.is_empty() {
+            users.push(UserView {
+                certificate: Held::Here(none),
+            });
+        }
+        let pairs = pairs(&parsed, clusters.len());
+        Ok(Some(Rc::new(View {
+            clusters,
+            users,
+            pairs,
+        })))
+    }
+
+    /// The trust in a file of a node.
+    pub fn trust_file(
+        &mut self,
+        state: &'a State,
+        node: &NodeName,
+        path: &NodePath,
+    ) -> Result<TrustId> {
+        let label = snapshot_file(node, path);
+        let Some(file) = state.file(node, path) else {
+            return Ok(self
+                .judge
+                .trust(Trust::Absent(format!("{label} is not there"))));
+        };
+        if let Some(known) = self.trusts.get(&*file.text) {
+            return Ok(*known);
+        }
+        let id = self.judge.trust_in(&file.text, &label)?;
+        self.trusts.insert(&file.text, id);
+        Ok(id)
+    }
+
+    /// The credential in a file of a node.
+    pub fn credential_file(
+        &mut self,
+        state: &'a State,
+        node: &NodeName,
+        path: &NodePath,
+    ) -> Result<CredentialId> {
+        let label = snapshot_file(node, path);
+        let Some(file) = state.file(node, path) else {
+            return Ok(self
+                .judge
+                .credential(Credential::Absent(format!("{label} is not there"))));
+        };
+        if let Some(known) = self.credentials.get(&*file.text) {
+            return Ok(*known);
+        }
+        let id = self.judge.credential_in(&file.text, &label)?;
+        self.credentials.insert(&file.text, id);
+        Ok(id)
+    }
+
+    /// The trust in a text field of an object: PEM, or base64 of it.
+    pub fn trust_field(&mut self, value: &'a Value, label: &str) -> Result<Option<TrustId>> {
+        let key = (std::ptr::from_ref(value) as usize, false);
+        if let Some(known) = self.objects.get(&key) {
+            return Ok(Some(*known));
+        }
+        let Some(pem) = pem_of(value) else {
+            return Ok(None);
+        };
+        let id = self.judge.trust_in(&pem, label)?;
+        self.objects.insert(key, id);
+        Ok(Some(id))
+    }
+
+    /// The credential in a text field of an object: PEM, or base64 of it.
+    pub fn credential_field(
+        &mut self,
+        value: &'a Value,
+        label: &str,
+    ) -> Result<Option<CredentialId>> {
+        let key = (std::ptr::from_ref(value) as usize, true);
+        if let Some(known) = self.objects.get(&key) {
+            return Ok(Some(*known));
+        }
+        let Some(pem) = pem_of(value) else {
+            return Ok(None);
+        };
+        let id = self.judge.credential_in(&pem, label)?;
+        self.objects.insert(key, id);
+        Ok(Some(id))
+    }
+}
+
+/// Which clusters and users of a kubeconfig belong together.
+fn pairs(parsed: &Kubeconfig, clusters: usize) -> Vec<(usize, usize)> {
+    let of = |context: &crate::edit::kubeconfig::Context| {
+        let cluster = parsed
+            .clusters
+            .iter()
+            .position(|c| Some(&c.name) == context.cluster.as_ref())?;
+        let user = parsed
+            .users
+            .iter()
+            .position(|u| Some(&u.name) == context.user.as_ref());
+        Some((cluster, user.unwrap_or(0)))
+    };
+    let mut out = Vec::new();
+    if let (Some(cluster), user) = parsed.current() {
+        out.push((cluster, user.unwrap_or(0)));
+    }
+    for pair in parsed.contexts.iter().filter_map(of) {
+        if !out.contains(&pair) {
+            out.push(pair);
+        }
+    }
+    if out.is_empty() && clusters > 0 {
+        out.push((0, 0));
+    }
+    out
+}
+
+/// A field's PEM text, decoded where it is base64.
+fn pem_of(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    if text.contains("-----BEGIN") {
+        return Some(text.to_owned());
+    }
+    let compact: String = text.split_whitespace().collect();
+    let decoded = String::from_utf8(BASE64.decode(compact).ok()?).ok()?;
+    decoded.contains("BEGIN CERTIFICATE").then_some(decoded)
+}
+
+/// Whether a text is worth parsing as a kubeconfig.
+fn looks_like_kubeconfig(text: &str) -> bool {
+    text.contains("clusters") && text.contains("server") && !text.starts_with("-----BEGIN")
+}
+
+/// The host of a URL.
+pub fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    if let Some(inner) = authority.strip_prefix('[') {
+        return inner.split(']').next().unwrap_or(inner);
+    }
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host)
+}
+
+/// A hash of everything on a node that can configure its kubelet: all small files but certificates,
+/// keys and kubeconfigs.
+fn configuration_hash(node: &Node) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (path, entry) in &node.files {
+        match entry {
+            Entry::File(file) if !is_material(path, &file.text) => {
+                path.as_str().hash(&mut hasher);
+                file.text.hash(&mut hasher);
+            }
+            _ => {}
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether a file holds certificates, keys or a kubeconfig.
+fn is_material(path: &NodePath, text: &str) -> bool {
+    let name = path.file_name();
+    let by_name = [".crt", ".pem", ".key", ".pub"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    by_name || text.starts_with("-----BEGIN") || text.contains("certificate-authority-data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_a_url_is_what_a_certificate_must_name() {
+        assert_eq!(host_of("https://k8s-api.lab:6443"), "k8s-api.lab");
+        assert_eq!(host_of("https://[fd00::1]:2379/health"), "fd00::1");
+        assert_eq!(host_of("https://10.0.0.1"), "10.0.0.1");
+        assert_eq!(host_of(""), "");
+    }
+}

@@ -1,0 +1,242 @@
+//! Servers that API objects name: webhooks, aggregated API servers, CRD conversion.
+//!
+//! Knows `caBundle`s, and which Secrets hold what is served. It must not know the handlers' code.
+
+use serde_json::Value;
+
+use super::super::artifacts::host_of;
+use super::super::inputs::{InputId, What};
+use super::super::judge::{Credential, Role, Trust};
+use super::workloads::workloads;
+use super::{Check, Edge, Kind, Reader, certificate};
+use crate::diagnostic::Result;
+use crate::state::{ObjectId, Process};
+
+impl<'a> Reader<'_, 'a> {
+    pub(super) fn extensions(&mut self) -> Result<()> {
+        self.aggregated_by_anyone()?;
+        for (id, object) in self.start.objects_of("apiservices") {
+            let Some(service) = object.pointer("/spec/service") else {
+                continue;
+            };
+            let insecure =
+                object.pointer("/spec/insecureSkipTLSVerify") == Some(&Value::Bool(true));
+            if insecure {
+                self.weaknesses.insert(format!(
+                    "API servers do not verify {id}: insecureSkipTLSVerify"
+                ));
+            } else {
+                self.extension(
+                    Kind::Aggregated,
+                    id,
+                    "/spec/caBundle".into(),
+                    Some(service),
+                    None,
+                )?;
+            }
+        }
+        for kind in [
+            "mutatingwebhookconfigurations",
+            "validatingwebhookconfigurations",
+        ] {
+            for (id, object) in self.start.objects_of(kind) {
+                let count = object
+                    .get("webhooks")
+                    .and_then(Value::as_array)
+                    .map_or(0, Vec::len);
+                for at in 0..count {
+                    let config = format!("/webhooks/{at}/clientConfig");
+                    self.webhook(id, object, &config)?;
+                }
+            }
+        }
+        for (id, object) in self.start.objects_of("customresourcedefinitions") {
+            self.webhook(id, object, "/spec/conversion/webhook/clientConfig")?;
+        }
+        Ok(())
+    }
+
+    fn webhook(&mut self, id: &ObjectId, object: &'a Value, config: &str) -> Result<()> {
+        let Some(client) = object.pointer(config) else {
+            return Ok(());
+        };
+        let url = client.get("url").and_then(Value::as_str);
+        self.extension(
+            Kind::Webhook,
+            id,
+            format!("{config}/caBundle"),
+            client.get("service"),
+            url,
+        )
+    }
+
+    /// What any aggregated API server that asks the API servers whom to trust would see.
+    fn aggregated_by_anyone(&mut self) -> Result<()> {
+        let label = "ConfigMap kube-system/extension-apiserver-authentication".to_owned();
+        let trust = self.input(What::PublishedFrontProxy, None, None, "object", label)?;
+        let role = self.inputs.artifacts.judge.role(Role::Client);
+        for at in 0..self.api_servers.len() {
+            let (node, started) = (
+                self.api_servers[at].node.clone(),
+                self.api_servers[at].started.clone(),
+            );
+            if !started.files.contains_key("proxy-client-cert-file") {
+                continue;
+            }
+            let row = (
+                "proxy-client-cert-file",
+                "kube-apiserver proxy-client-cert-file",
+            );
+            let credential = self.flag(&node, &started, row, certificate)?;
+            self.edges.push(Edge {
+                kind: Kind::Aggregated,
+                client: format!("API server on {node}"),
+                server: "aggregated API servers".into(),
+                dialled: None,
+                of_server: None,
+                of_client: Some(Check {
+                    trust,
+                    credential,
+                    role,
+                }),
+            });
+        }
+        Ok(())
+    }
+
+    /// An edge to a server that an object names: its CA bundle against the server's certificate, as
+    /// far as a Secret of the snapshot holds it.
+    fn extension(
+        &mut self,
+        kind: Kind,
+        id: &ObjectId,
+        pointer: String,
+        service: Option<&Value>,
+        url: Option<&str>,
+    ) -> Result<()> {
+        let text = |key: &str| service.and_then(|s| s.get(key)).and_then(Value::as_str);
+        let (name, namespace) = match (text("name"), text("namespace"), url) {
+            (Some(name), Some(namespace), _) => {
+                (format!("{name}.{namespace}.svc"), Some(namespace))
+            }
+            (_, _, Some(url)) => (host_of(url).to_owned(), None),
+            _ => return Ok(()),
+        };
+        let what = What::ObjectTrust {
+            id: id.clone(),
+            pointer,
+        };
+        let trust = self.input(what, None, None, "object", format!("caBundle of {id}"))?;
+        let mut servers = self.serving_secrets(&name, namespace)?;
+        if servers.is_empty() && self.trusts_signer(trust)? {
+            self.weaknesses.insert(format!(
+                "the certificate that {name} serves for {id} is not in the snapshot: taken to be of the CA that \
+                 API servers' are of, and replaced when theirs are"
+            ));
+            let while_used = self
+                .api_servers
+                .iter()
+                .map(|server| server.serving)
+                .collect();
+            let label = format!("certificate of {name}, not in the snapshot");
+            servers.push(self.input(What::Assumed { while_used }, None, None, "object", label)?);
+        }
+        let role = self
+            .inputs
+            .artifacts
+            .judge
+            .role(Role::Server(Some(name.clone())));
+        for credential in servers {
+            self.edges.push(Edge {
+                kind,
+                client: "API servers".into(),
+                server: format!("{name} for {id}"),
+                dialled: Some(name.clone()),
+                of_server: Some(Check {
+                    trust,
+                    credential,
+                    role,
+                }),
+                of_client: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a bundle holds what the cluster's signer signs with.
+    fn trusts_signer(&mut self, trust: InputId) -> Result<bool> {
+        let set = self.inputs.in_step(trust, 0)?;
+        let signers = self.inputs.signed(0)?;
+        let judge = &self.inputs.artifacts.judge;
+        Ok(judge
+            .members(set)
+            .iter()
+            .any(|trust| match judge.trust_of(*trust) {
+                Trust::Anchors(anchors) => {
+                    signers
+                        .iter()
+                        .any(|signer| match judge.credential_of(*signer) {
+                            Credential::IssuedBy(ca) => anchors.contains(ca),
+                            _ => false,
+                        })
+                }
+                _ => false,
+            }))
+    }
+
+    /// The certificates in Secrets that are served under a name, in the memory of each workload that
+    /// mounts them.
+    fn serving_secrets(&mut self, name: &str, namespace: Option<&str>) -> Result<Vec<InputId>> {
+        let mut out = Vec::new();
+        for (id, secret) in self.start.objects_of("secrets") {
+            if namespace.is_some_and(|n| n != &*id.namespace) {
+                continue;
+            }
+            let Some(data) = secret.get("data").and_then(Value::as_object) else {
+                continue;
+            };
+            for (key, value) in data {
+                let label = format!("snapshot/cluster/secrets.yaml ({id})");
+                let Some(credential) = self.inputs.artifacts.credential_field(value, &label)?
+                else {
+                    continue;
+                };
+                let judge = &self.inputs.artifacts.judge;
+                let serves = judge.credential_of(credential).leaf().is_some_and(|leaf| {
+                    !leaf.is_ca()
+                        && (leaf.dns_names().iter().any(|dns| dns == name)
+                            || leaf.ip_addresses().iter().any(|ip| ip.to_string() == name))
+                });
+                if !serves {
+                    continue;
+                }
+                let pointer = format!("/data/{}", key.replace('~', "~0").replace('/', "~1"));
+                let mounting: Vec<_> = workloads(self.start)
+                    .into_iter()
+                    .filter(|w| w.id.namespace == id.namespace && w.mounts_secret(&id.name))
+                    .map(|w| Some(Process::Workload(w.id.clone())))
+                    .collect();
+                let readers = if mounting.is_empty() {
+                    vec![None]
+                } else {
+                    mounting
+                };
+                for process in readers {
+                    let what = What::ObjectCertificate {
+                        id: id.clone(),
+                        pointer: pointer.clone(),
+                    };
+                    // No row: a handler may watch its mounted certificate, or not.
+                    out.push(self.input(
+                        what,
+                        None,
+                        process,
+                        "handler's certificate",
+                        id.to_string(),
+                    )?);
+                }
+            }
+        }
+        Ok(out)
+    }
+}

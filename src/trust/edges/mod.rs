@@ -1,0 +1,351 @@
+//! Edges: who dials whom, with which inputs on either side. Read from the cluster's artifacts as
+//! they are before the rotation; their values are looked up for every later state.
+//!
+//! Knows which flags, files and objects make a connection. It must not know values, time, or what a
+//! phase does.
+
+mod clients;
+mod etcd;
+mod extensions;
+mod kubelets;
+mod workloads;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::artifacts::{Configured, Started, host_of};
+use super::inputs::{Input, InputId, Inputs, What};
+use super::judge::RoleId;
+use crate::diagnostic::Result;
+use crate::layout::Program;
+use crate::names::{NodeName, NodePath};
+use crate::spec::Version;
+use crate::state::{Process, State};
+
+pub use workloads::workloads;
+
+/// Kinds of edges: the rows of the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Controller managers and scheduler to their API server.
+    ControlPlane,
+    /// Kubelets to an API server.
+    Kubelet,
+    /// Pods to the API servers.
+    Pods,
+    /// Kubeconfigs on nodes that are read when they are used.
+    NodeTools,
+    /// Users' kubeconfigs outside the nodes.
+    Users,
+    /// Nodes that join.
+    Bootstrap,
+    /// Whoever has a certificate signed by the cluster.
+    Signed,
+    /// Whoever has a certificate signed by the cluster, to what delegates authentication.
+    SignedControlPlane,
+    /// API servers to kubelets.
+    ApiserverKubelet,
+    /// Pods to kubelets, where kubelets serve with a certificate of a CA that pods get.
+    PodsKubelet,
+    /// API servers to etcd.
+    ApiserverEtcd,
+    /// etcd members to each other.
+    EtcdPeers,
+    /// An etcd member to itself.
+    EtcdGateway,
+    /// kubeadm, probes and backups to etcd, by path.
+    EtcdTools,
+    /// API servers to aggregated API servers.
+    Aggregated,
+    /// API servers to webhooks.
+    Webhook,
+}
+
+impl Kind {
+    /// Its name in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::ControlPlane => "controller manager, scheduler → API server",
+            Kind::Kubelet => "kubelet → API server",
+            Kind::Pods => "pods → API server",
+            Kind::NodeTools => "kubeconfigs on nodes → API server",
+            Kind::Users => "users → API server",
+            Kind::Bootstrap => "joining node → API server",
+            Kind::Signed => "newly signed client → API server",
+            Kind::SignedControlPlane => "newly signed client → controller manager, scheduler",
+            Kind::ApiserverKubelet => "API server → kubelet",
+            Kind::PodsKubelet => "pods → kubelet",
+            Kind::ApiserverEtcd => "API server → etcd",
+            Kind::EtcdPeers => "etcd ↔ etcd",
+            Kind::EtcdGateway => "etcd → itself",
+            Kind::EtcdTools => "kubeadm, probes, backups → etcd",
+            Kind::Aggregated => "API server → aggregated API server",
+            Kind::Webhook => "API server → webhook",
+        }
+    }
+}
+
+/// One side's check of the other: what verifies, and what is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The input that verifies.
+    pub trust: InputId,
+    /// The input that is presented.
+    pub credential: InputId,
+    /// As what.
+    pub role: RoleId,
+}
+
+/// A client that dials a server.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Its kind.
+    pub kind: Kind,
+    /// Who dials.
+    pub client: String,
+    /// Who is dialled.
+    pub server: String,
+    /// By which name.
+    pub dialled: Option<String>,
+    /// The client verifies the server.
+    pub of_server: Option<Check>,
+    /// The server verifies the client.
+    pub of_client: Option<Check>,
+}
+
+/// An API server.
+struct ApiServer {
+    node: NodeName,
+    started: Started,
+    serving: InputId,
+    clients: InputId,
+}
+
+/// An etcd member.
+struct Member {
+    node: NodeName,
+    started: Started,
+    hosts: BTreeSet<String>,
+}
+
+/// Reads the edges.
+pub struct Reader<'r, 'a> {
+    inputs: &'r mut Inputs<'a>,
+    start: &'a State,
+    kubernetes: Version,
+    /// Which node a host name or address belongs to.
+    hosts: BTreeMap<String, NodeName>,
+    api_servers: Vec<ApiServer>,
+    members: Vec<Member>,
+    kubelets: Vec<(NodeName, std::rc::Rc<Configured>)>,
+    edges: Vec<Edge>,
+    weaknesses: BTreeSet<String>,
+}
+
+/// The edges, and what was found that cannot be proven.
+pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, BTreeSet<String>)> {
+    let start = inputs.timeline.state(0);
+    let mut reader = Reader {
+        inputs,
+        start,
+        kubernetes,
+        hosts: BTreeMap::new(),
+        api_servers: Vec::new(),
+        members: Vec::new(),
+        kubelets: Vec::new(),
+        edges: Vec::new(),
+        weaknesses: BTreeSet::new(),
+    };
+    reader.find_hosts();
+    reader.find_programs()?;
+    reader.control_plane()?;
+    reader.kubelets()?;
+    reader.node_kubeconfigs()?;
+    reader.users()?;
+    reader.pods()?;
+    reader.joining()?;
+    reader.etcd()?;
+    reader.extensions()?;
+    Ok((reader.edges, reader.weaknesses))
+}
+
+impl Reader<'_, '_> {
+    fn input(
+        &mut self,
+        what: What,
+        node: Option<&NodeName>,
+        process: Option<Process>,
+        row: &'static str,
+        label: String,
+    ) -> Result<InputId> {
+        self.inputs.add(Input {
+            what,
+            node: node.cloned(),
+            process,
+            row,
+            label,
+        })
+    }
+
+    fn flag(
+        &mut self,
+        node: &NodeName,
+        started: &Started,
+        (flag, row): (&'static str, &'static str),
+        what: fn(Program, NodePath, &'static str) -> What,
+    ) -> Result<InputId> {
+        let process = Process::StaticPod(node.clone(), started.manifest.clone());
+        let label = format!("--{flag} of {} on {node}", started.program);
+        let what = what(started.program, started.manifest.clone(), flag);
+        self.input(what, Some(node), Some(process), row, label)
+    }
+
+    fn find_hosts(&mut self) {
+        for (id, object) in self.start.objects_of("nodes") {
+            let Ok(node) = NodeName::new(&id.name) else {
+                continue;
+            };
+            let addresses = object
+                .pointer("/status/addresses")
+                .and_then(Value::as_array);
+            for address in addresses.into_iter().flatten() {
+                if let Some(host) = address.get("address").and_then(Value::as_str) {
+                    self.hosts.insert(host.to_owned(), node.clone());
+                }
+            }
+        }
+        for node in self.start.nodes.keys() {
+            self.hosts.insert(node.to_string(), node.clone());
+        }
+    }
+
+    fn find_programs(&mut self) -> Result<()> {
+        for node in self.start.nodes.keys() {
+            if let Some(kubelet) = self.inputs.artifacts.kubelet(self.start, node)? {
+                self.kubelets.push((node.clone(), kubelet));
+            } else {
+                self.weaknesses.insert(format!(
+                    "the kubelet of {node} was not found: nothing is proven of it"
+                ));
+            }
+            let programs = self.inputs.artifacts.programs(self.start, node)?;
+            for started in programs.iter() {
+                match started.program {
+                    Program::Apiserver => self.find_api_server(node, started)?,
+                    Program::Etcd => self.find_member(node, started),
+                    _ => {}
+                }
+            }
+        }
+        if self.api_servers.is_empty() {
+            self.weaknesses
+                .insert("no API server was found: nothing is proven of its clients".into());
+        }
+        Ok(())
+    }
+
+    fn find_api_server(&mut self, node: &NodeName, started: &Started) -> Result<()> {
+        if let Some(address) = started.flags.get("advertise-address") {
+            self.hosts.insert(address.clone(), node.clone());
+        }
+        if !started.files.contains_key("tls-cert-file") {
+            self.weaknesses.insert(format!(
+                "the API server on {node} makes its own serving certificate"
+            ));
+        }
+        let serving = self.flag(
+            node,
+            started,
+            ("tls-cert-file", "kube-apiserver tls-cert-file"),
+            certificate,
+        )?;
+        let clients = self.flag(
+            node,
+            started,
+            ("client-ca-file", "kube-apiserver client-ca-file"),
+            closed,
+        )?;
+        self.api_servers.push(ApiServer {
+            node: node.clone(),
+            started: started.clone(),
+            serving,
+            clients,
+        });
+        Ok(())
+    }
+
+    fn find_member(&mut self, node: &NodeName, started: &Started) {
+        let mut hosts = BTreeSet::new();
+        for flag in [
+            "advertise-client-urls",
+            "listen-client-urls",
+            "initial-advertise-peer-urls",
+        ] {
+            let urls = started
+                .flags
+                .get(flag)
+                .map(String::as_str)
+                .unwrap_or_default();
+            for host in urls.split(',').map(host_of) {
+                if !is_loopback(host) && !matches!(host, "" | "0.0.0.0" | "::") {
+                    hosts.insert(host.to_owned());
+                }
+            }
+        }
+        self.members.push(Member {
+            node: node.clone(),
+            started: started.clone(),
+            hosts,
+        });
+    }
+
+    /// The API servers that a host means: one of them, or, by any other name, whichever a load
+    /// balancer picks.
+    fn api_servers_at(&self, host: &str, from: Option<&NodeName>) -> Vec<usize> {
+        let node = match from {
+            Some(node) if is_loopback(host) => Some(node),
+            _ => self.hosts.get(host),
+        };
+        let on_it: Vec<usize> = (0..self.api_servers.len())
+            .filter(|at| Some(&self.api_servers[*at].node) == node)
+            .collect();
+        if on_it.is_empty() {
+            (0..self.api_servers.len()).collect()
+        } else {
+            on_it
+        }
+    }
+}
+
+fn certificate(program: Program, manifest: NodePath, flag: &'static str) -> What {
+    What::FlagCertificate {
+        program,
+        manifest,
+        flag,
+    }
+}
+
+/// Trust where a missing flag means that nothing is accepted.
+fn closed(program: Program, manifest: NodePath, flag: &'static str) -> What {
+    What::FlagTrust {
+        program,
+        manifest,
+        flag,
+        open: false,
+    }
+}
+
+/// Trust where a missing flag means that nothing is verified.
+fn open(program: Program, manifest: NodePath, flag: &'static str) -> What {
+    What::FlagTrust {
+        program,
+        manifest,
+        flag,
+        open: true,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host == "::1" || host.starts_with("127.")
+}

@@ -1,0 +1,398 @@
+//! Inputs: one thing that one process trusts or presents, and every value that it may have in a
+//! step.
+//!
+//! Knows the reload table, when processes started, and where values lie. It must not know who talks
+//! to whom.
+//!
+//! What a process reads when it starts may be the value of any state since its last known start: it
+//! may have crashed and come back in any of them. What it reads live is what the file holds now,
+//! under the path that it was started with. Within a step both sides count, and the mix of an old
+//! start with a new file. That covers the way back too.
+
+mod controllers;
+mod values;
+
+use std::collections::HashMap;
+
+use super::artifacts::Artifacts;
+use super::judge::{Credential, Judge, SetId};
+use super::reload::{self, Class};
+use super::timeline::{Stretch, Timeline};
+use crate::diagnostic::Result;
+use crate::layout::Program;
+use crate::names::{NodeName, NodePath};
+use crate::spec::Version;
+use crate::state::{ObjectId, Process};
+
+/// The kubeconfig that somebody reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KubeconfigOf {
+    /// Named by a flag of a program: manifest and flag.
+    Flag(Program, NodePath, &'static str),
+    /// The kubelet's.
+    Kubelet,
+    /// The kubelet's for joining.
+    Bootstrap,
+    /// A file whose readers are not programs of the control plane.
+    File(NodePath),
+}
+
+/// What an input is and where its value lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Trust in a file that a flag names. Without the flag: no verification at all, or nothing
+    /// accepted.
+    FlagTrust {
+        program: Program,
+        manifest: NodePath,
+        flag: &'static str,
+        open: bool,
+    },
+    /// The certificate in a file that a flag names.
+    FlagCertificate {
+        program: Program,
+        manifest: NodePath,
+        flag: &'static str,
+    },
+    /// Trust of a cluster in a kubeconfig.
+    KubeconfigTrust { of: KubeconfigOf, cluster: usize },
+    /// Certificate of a user in a kubeconfig.
+    KubeconfigCertificate { of: KubeconfigOf, user: usize },
+    /// The kubelet's `clientCAFile`.
+    KubeletClientCa,
+    /// The kubelet's client certificate, renewals by the cluster's signer included.
+    KubeletClient { user: usize },
+    /// The kubelet's serving certificate.
+    KubeletServing,
+    /// Trust of a cluster in a user's kubeconfig outside the nodes.
+    UserTrust { user: NodeName, cluster: usize },
+    /// Certificate in a user's kubeconfig outside the nodes.
+    UserCertificate { user: NodeName, of: usize },
+    /// `ca.crt` as pods get it: what the objects hold, and what the controller managers write there.
+    Published {
+        objects: Vec<(ObjectId, &'static str)>,
+    },
+    /// Trust in a field of an object.
+    ObjectTrust { id: ObjectId, pointer: String },
+    /// Trust in a kubeconfig in a field of an object.
+    ObjectKubeconfig { id: ObjectId, pointer: String },
+    /// A certificate in a field of an object.
+    ObjectCertificate { id: ObjectId, pointer: String },
+    /// What API servers publish for aggregated ones.
+    PublishedFrontProxy,
+    /// Trust in a file, by path.
+    FileTrust { path: NodePath },
+    /// A certificate in a file, by path.
+    FileCertificate { path: NodePath },
+    /// Whatever the cluster's signer signs.
+    Signed,
+    /// A certificate that the snapshot does not show, taken to be of this CA while the certificates
+    /// that these inputs present are, and of the signer's.
+    Assumed { while_used: Vec<InputId> },
+}
+
+/// One input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Input {
+    /// What it is.
+    pub what: What,
+    /// On which node it lies.
+    pub node: Option<NodeName>,
+    /// Whose memory it is in.
+    pub process: Option<Process>,
+    /// The row of the reload table.
+    pub row: &'static str,
+    /// For people: where it is read from.
+    pub label: String,
+}
+
+/// Number of an [`Input`].
+pub type InputId = usize;
+
+/// A controller manager, for what it signs with and publishes.
+struct Manager {
+    node: NodeName,
+    manifest: NodePath,
+    starts: Vec<usize>,
+}
+
+/// Everything that is known of one input over time.
+struct Track {
+    input: Input,
+    class: Class,
+    starts: Vec<usize>,
+    versions: Vec<usize>,
+    /// The set in each step, as far as asked for.
+    sets: Vec<Option<SetId>>,
+}
+
+/// All inputs and their values over time.
+pub struct Inputs<'a> {
+    /// The moments.
+    pub timeline: &'a Timeline<'a>,
+    /// What has been read.
+    pub artifacts: Artifacts<'a>,
+    kubernetes: Version,
+    tracks: Vec<Track>,
+    numbers: HashMap<Input, InputId>,
+    managers: Vec<Manager>,
+    api_servers: Vec<(NodeName, NodePath)>,
+    node_versions: HashMap<NodeName, Vec<usize>>,
+    front_proxy: Vec<usize>,
+    signers: Vec<Option<Vec<usize>>>,
+    roots: Vec<Option<Vec<usize>>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// No input yet. Finds the controller managers and API servers.
+    pub fn new(
+        timeline: &'a Timeline<'a>,
+        judge: Judge,
+        kubernetes: Version,
+    ) -> Result<Inputs<'a>> {
+        let mut artifacts = Artifacts::new(judge);
+        let mut managers = Vec::new();
+        let mut api_servers = Vec::new();
+        let start = timeline.state(0);
+        for node in start.nodes.keys() {
+            for started in artifacts.programs(start, node)?.iter() {
+                let process = Process::StaticPod(node.clone(), started.manifest.clone());
+                match started.program {
+                    Program::ControllerManager => managers.push(Manager {
+                        node: node.clone(),
+                        manifest: started.manifest.clone(),
+                        starts: timeline.starts(&process),
+                    }),
+                    Program::Apiserver => {
+                        api_servers.push((node.clone(), started.manifest.clone()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(Inputs {
+            timeline,
+            artifacts,
+            kubernetes,
+            tracks: Vec::new(),
+            numbers: HashMap::new(),
+            managers,
+            api_servers,
+            node_versions: HashMap::new(),
+            front_proxy: Vec::new(),
+            signers: vec![None; timeline.len()],
+            roots: vec![None; timeline.len()],
+        })
+    }
+
+    /// The number of an input.
+    pub fn add(&mut self, input: Input) -> Result<InputId> {
+        if let Some(&id) = self.numbers.get(&input) {
+            return Ok(id);
+        }
+        let starts = match &input.process {
+            Some(process) => self.timeline.starts(process),
+            // Nobody keeps it in memory: it is read when it is needed.
+            None => (0..self.timeline.len()).collect(),
+        };
+        let versions = self.versions(&input)?;
+        let class = if input.process.is_none() {
+            Class::Live
+        } else {
+            reload::class(input.row, self.kubernetes)
+        };
+        self.tracks.push(Track {
+            input: input.clone(),
+            class,
+            starts,
+            versions,
+            sets: vec![None; self.timeline.len()],
+        });
+        self.numbers.insert(input, self.tracks.len() - 1);
+        Ok(self.tracks.len() - 1)
+    }
+
+    /// For each moment, the first moment since when the input's value is the same.
+    fn versions(&mut self, input: &Input) -> Result<Vec<usize>> {
+        if let Some(node) = &input.node {
+            if let Some(known) = self.node_versions.get(node) {
+                return Ok(known.clone());
+            }
+            let found = self.timeline.node_versions(node);
+            self.node_versions.insert(node.clone(), found.clone());
+            return Ok(found);
+        }
+        let mut out: Vec<usize> = Vec::with_capacity(self.timeline.len());
+        let mut last = None;
+        for now in 0..self.timeline.len() {
+            let value = self.value_elsewhere(input, now)?;
+            let since = if last.as_ref() == Some(&value) {
+                out[now - 1]
+            } else {
+                now
+            };
+            out.push(since);
+            last = Some(value);
+        }
+        Ok(out)
+    }
+
+    /// An input by its number.
+    pub fn input(&self, id: InputId) -> &Input {
+        &self.tracks[id].input
+    }
+
+    /// Every value that an input may have while `step` is carried out. Step 0 is the cluster before
+    /// the rotation.
+    pub fn in_step(&mut self, id: InputId, step: usize) -> Result<SetId> {
+        if let Some(known) = self.tracks[id].sets[step] {
+            return Ok(known);
+        }
+        let set = if let Some(set) = self.unchanged(id, step)? {
+            set
+        } else {
+            let mut members = Vec::new();
+            for (read, now) in self.readings(id, step) {
+                members.extend(self.value(id, read, now)?);
+            }
+            members.extend(self.renewals(id, step)?);
+            self.artifacts.judge.set(members)
+        };
+        self.tracks[id].sets[step] = Some(set);
+        Ok(set)
+    }
+
+    /// The set of the step before, where nothing that could change it has happened.
+    fn unchanged(&mut self, id: InputId, step: usize) -> Result<Option<SetId>> {
+        let track = &self.tracks[id];
+        if step < 3
+            || track.starts[step - 2] != track.starts[step - 1]
+            || track.versions[step] != track.versions[step - 2]
+        {
+            return Ok(None);
+        }
+        let before = track.sets[step - 1];
+        let renews = matches!(
+            track.input.what,
+            What::KubeletClient { .. } | What::KubeletServing
+        );
+        if before.is_some() && renews && self.signed(step)? != self.signed(step - 1)? {
+            return Ok(None);
+        }
+        Ok(before)
+    }
+
+    /// What a kubelet that renews may have had signed since it started.
+    fn renewals(&mut self, id: InputId, step: usize) -> Result<Vec<usize>> {
+        let track = &self.tracks[id];
+        let since = track.starts[step.saturating_sub(1)];
+        let Some(node) = track.input.node.clone() else {
+            return Ok(Vec::new());
+        };
+        let client = matches!(track.input.what, What::KubeletClient { .. });
+        if !client && track.input.what != What::KubeletServing {
+            return Ok(Vec::new());
+        }
+        let kubelet = self.artifacts.kubelet(self.timeline.state(since), &node)?;
+        let renews = kubelet.is_some_and(|k| {
+            if client {
+                k.rotates
+            } else {
+                k.serving.is_none() && k.serving_is_signed
+            }
+        });
+        let mut out = Vec::new();
+        if renews {
+            // Another node may lag behind within the steps in which this kubelet started.
+            for now in self.timeline.stretch_begin(since)..=step {
+                out.extend(self.signed(now)?);
+            }
+        }
+        // A signer that does not start signs nothing: that is the signer's own edge.
+        let judge = &self.artifacts.judge;
+        out.retain(|id| matches!(judge.credential_of(*id), Credential::IssuedBy(_)));
+        Ok(out)
+    }
+
+    /// Every value that an input may have in a stretch.
+    pub fn in_stretch(&mut self, id: InputId, stretch: Stretch) -> Result<SetId> {
+        let mut sets = Vec::new();
+        for step in stretch.first..=stretch.last {
+            let set = self.in_step(id, step)?;
+            if !sets.contains(&set) {
+                sets.push(set);
+            }
+        }
+        if let [one] = sets[..] {
+            return Ok(one);
+        }
+        let members = sets
+            .iter()
+            .flat_map(|s| self.artifacts.judge.members(*s))
+            .copied()
+            .collect();
+        Ok(self.artifacts.judge.set(members))
+    }
+
+    /// Every value that an input may have when nothing is under way any more.
+    pub fn at_end(&mut self, id: InputId, last: usize) -> Result<SetId> {
+        let track = &self.tracks[id];
+        let since = track.starts[last];
+        let mut starts: Vec<usize> = (since..=last).map(|at| track.versions[at]).collect();
+        starts.dedup();
+        let live = track.class == Class::Live;
+        let mut members = Vec::new();
+        for (at, read) in starts.iter().enumerate() {
+            for now in if live {
+                &starts[starts.len() - 1..]
+            } else {
+                &starts[at..]
+            } {
+                members.extend(self.value(id, *read, *now)?);
+            }
+        }
+        Ok(self.artifacts.judge.set(members))
+    }
+
+    /// The pairs of moments (when its configuration was read, when its content) that count in a step.
+    fn readings(&self, id: InputId, step: usize) -> Vec<(usize, usize)> {
+        let track = &self.tracks[id];
+        if step == 0 {
+            return vec![(0, 0)];
+        }
+        let versions = &track.versions;
+        let since = track.starts[step - 1];
+        let mut starts: Vec<usize> = (since..=step).map(|at| versions[at]).collect();
+        starts.dedup();
+        let (before, after) = (versions[step - 1], versions[step]);
+        let mut out = Vec::new();
+        if track.class != Class::Live {
+            // Where flags changed and no start was confirmed, it may come back with the old flags
+            // and read what the files hold by then.
+            for (at, read) in starts.iter().enumerate() {
+                out.extend(starts[at..].iter().map(|now| (*read, *now)));
+            }
+        }
+        if track.class == Class::Live || track.class == Class::Unknown {
+            for read in starts {
+                out.push((read, after));
+                if read <= before {
+                    out.push((read, before));
+                }
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    /// The values that a process would read if it started after a step.
+    pub fn on_disk(&mut self, id: InputId, step: usize) -> Result<Vec<usize>> {
+        self.value(id, step, step)
+    }
+}
+
+/// An object's place for messages.
+fn object_label(id: &ObjectId) -> String {
+    format!("snapshot/cluster/{}.yaml ({id})", id.kind)
+}

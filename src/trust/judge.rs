@@ -1,0 +1,358 @@
+//! Would this verifier accept this certificate? Every distinct question is asked of path validation
+//! once; everything else works on numbers.
+//!
+//! Knows trust, credentials and the planned window. It must not know which process holds what, or
+//! when.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::Result;
+use crate::pki::certificate::utc;
+use crate::pki::{self, Certificate, Purpose, VerifyError};
+
+/// What a verifier trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It does not verify at all.
+    Unverified,
+    /// Nothing that could be trusted is there, and why.
+    Absent(String),
+    /// These certificates.
+    Anchors(Vec<Certificate>),
+}
+
+/// What a peer presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// No certificate: a token, or nothing.
+    None,
+    /// A certificate that the snapshot does not show.
+    Unknown,
+    /// A certificate should be there and is not, and why.
+    Absent(String),
+    /// A leaf and what is sent with it.
+    Chain(Vec<Certificate>),
+    /// Whatever this CA signs by itself from now on: a renewal, a node that joins.
+    IssuedBy(Certificate),
+}
+
+impl Credential {
+    /// The leaf, where there is one to see.
+    pub fn leaf(&self) -> Option<&Certificate> {
+        match self {
+            Credential::Chain(chain) => chain.first(),
+            _ => None,
+        }
+    }
+
+    /// Who the peer is taken for: user and groups as Kubernetes reads them from the subject.
+    pub fn identity(&self) -> Option<String> {
+        let leaf = self.leaf()?;
+        let mut groups = leaf.organizations();
+        groups.sort_unstable();
+        groups.dedup();
+        let user = leaf.common_name().unwrap_or_default();
+        Some(format!("user `{user}`, groups [{}]", groups.join(", ")))
+    }
+}
+
+/// What a certificate is presented as.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A client's.
+    Client,
+    /// A server's, dialled by this name; none where the verifier checks no name.
+    Server(Option<String>),
+}
+
+/// Number of a [`Trust`].
+pub type TrustId = usize;
+/// Number of a [`Credential`].
+pub type CredentialId = usize;
+/// Number of a [`Role`].
+pub type RoleId = usize;
+/// Number of a set of trusts or of credentials.
+pub type SetId = usize;
+
+/// The first combination of two sets that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What is trusted.
+    pub trust: TrustId,
+    /// What is presented.
+    pub credential: CredentialId,
+    /// Why it is not accepted.
+    pub reason: String,
+}
+
+/// The judge.
+pub struct Judge {
+    window: (i64, i64),
+    trusts: Vec<Trust>,
+    trust_numbers: HashMap<String, TrustId>,
+    credentials: Vec<Credential>,
+    credential_numbers: HashMap<String, CredentialId>,
+    roles: Vec<Role>,
+    role_numbers: HashMap<Role, RoleId>,
+    sets: Vec<Vec<usize>>,
+    set_numbers: HashMap<Vec<usize>, SetId>,
+    verified: HashMap<(CredentialId, String, RoleId), Option<VerifyError>>,
+    verdicts: HashMap<(TrustId, CredentialId, RoleId), Option<String>>,
+    judged: HashMap<(SetId, SetId, RoleId), Option<Failure>>,
+}
+
+impl Judge {
+    /// A judge for a planned window, Unix seconds.
+    pub fn new(window: (i64, i64)) -> Judge {
+        Judge {
+            window,
+            trusts: Vec::new(),
+            trust_numbers: HashMap::new(),
+            credentials: Vec::new(),
+            credential_numbers: HashMap::new(),
+            roles: Vec::new(),
+            role_numbers: HashMap::new(),
+            sets: Vec::new(),
+            set_numbers: HashMap::new(),
+            verified: HashMap::new(),
+            verdicts: HashMap::new(),
+            judged: HashMap::new(),
+        }
+    }
+
+    /// The number of a trust.
+    pub fn trust(&mut self, trust: Trust) -> TrustId {
+        let key = match &trust {
+            Trust::Unverified => "unverified".to_owned(),
+            Trust::Absent(why) => format!("absent {why}"),
+            Trust::Anchors(anchors) => fingerprints(anchors),
+        };
+        *self.trust_numbers.entry(key).or_insert_with(|| {
+            self.trusts.push(trust);
+            self.trusts.len() - 1
+        })
+    }
+
+    /// The number of a credential.
+    pub fn credential(&mut self, credential: Credential) -> CredentialId {
+        let key = match &credential {
+            Credential::None => "none".to_owned(),
+            Credential::Unknown => "unknown".to_owned(),
+            Credential::Absent(why) => format!("absent {why}"),
+            Credential::Chain(chain) => fingerprints(chain),
+            Credential::IssuedBy(ca) => format!("by {}", ca.fingerprint()),
+        };
+        *self.credential_numbers.entry(key).or_insert_with(|| {
+            self.credentials.push(credential);
+            self.credentials.len() - 1
+        })
+    }
+
+    /// The trust in the certificates of a PEM text.
+    pub fn trust_in(&mut self, pem: &str, label: &str) -> Result<TrustId> {
+        let anchors = pki::certificates_in_pem(pem, label)?;
+        Ok(self.trust(if anchors.is_empty() {
+            Trust::Absent(format!("{label} holds no certificate"))
+        } else {
+            Trust::Anchors(anchors)
+        }))
+    }
+
+    /// The credential in a PEM text: the leaf first.
+    pub fn credential_in(&mut self, pem: &str, label: &str) -> Result<CredentialId> {
+        let chain = pki::certificates_in_pem(pem, label)?;
+        Ok(self.credential(if chain.is_empty() {
+            Credential::Absent(format!("{label} holds no certificate"))
+        } else {
+            Credential::Chain(chain)
+        }))
+    }
+
+    /// The number of a role.
+    pub fn role(&mut self, role: Role) -> RoleId {
+        if let Some(&id) = self.role_numbers.get(&role) {
+            return id;
+        }
+        self.roles.push(role.clone());
+        self.role_numbers.insert(role, self.roles.len() - 1);
+        self.roles.len() - 1
+    }
+
+    /// The number of a set.
+    pub fn set(&mut self, mut members: Vec<usize>) -> SetId {
+        members.sort_unstable();
+        members.dedup();
+        if let Some(&id) = self.set_numbers.get(&members) {
+            return id;
+        }
+        self.sets.push(members.clone());
+        self.set_numbers.insert(members, self.sets.len() - 1);
+        self.sets.len() - 1
+    }
+
+    /// The members of a set.
+    pub fn members(&self, set: SetId) -> &[usize] {
+        &self.sets[set]
+    }
+
+    /// A trust by its number.
+    pub fn trust_of(&self, id: TrustId) -> &Trust {
+        &self.trusts[id]
+    }
+
+    /// A credential by its number.
+    pub fn credential_of(&self, id: CredentialId) -> &Credential {
+        &self.credentials[id]
+    }
+
+    /// How many distinct pairs of chain and anchor were put to path validation.
+    pub fn pairs_verified(&self) -> usize {
+        self.verified.len()
+    }
+
+    /// Whether every trust of one set accepts every credential of the other.
+    pub fn judge(&mut self, trusts: SetId, credentials: SetId, role: RoleId) -> Option<Failure> {
+        if let Some(known) = self.judged.get(&(trusts, credentials, role)) {
+            return known.clone();
+        }
+        let mut found = None;
+        'search: for trust in self.sets[trusts].clone() {
+            for credential in self.sets[credentials].clone() {
+                if let Some(reason) = self.verdict(trust, credential, role) {
+                    found = Some(Failure {
+                        trust,
+                        credential,
+                        reason,
+                    });
+                    break 'search;
+                }
+            }
+        }
+        self.judged
+            .insert((trusts, credentials, role), found.clone());
+        found
+    }
+
+    /// Why a trust does not accept a credential; none where it does.
+    pub fn verdict(
+        &mut self,
+        trust: TrustId,
+        credential: CredentialId,
+        role: RoleId,
+    ) -> Option<String> {
+        if let Some(known) = self.verdicts.get(&(trust, credential, role)) {
+            return known.clone();
+        }
+        let found = self.decide(trust, credential, role);
+        self.verdicts
+            .insert((trust, credential, role), found.clone());
+        found
+    }
+
+    fn decide(&mut self, trust: TrustId, credential: CredentialId, role: RoleId) -> Option<String> {
+        let presented = self.credentials[credential].clone();
+        match &presented {
+            // Who presents no certificate is let in by a token or not at all; that never changes.
+            Credential::None | Credential::Unknown => return None,
+            Credential::Absent(why) => return Some(why.clone()),
+            Credential::Chain(_) | Credential::IssuedBy(_) => {}
+        }
+        let anchors = match &self.trusts[trust] {
+            Trust::Unverified => return None,
+            Trust::Absent(why) => return Some(why.clone()),
+            Trust::Anchors(anchors) => anchors.clone(),
+        };
+        match presented {
+            Credential::IssuedBy(ca) => self.accepts_issuer(&anchors, &ca),
+            _ => self.accepts_chain(&anchors, credential, role),
+        }
+    }
+
+    /// Whether a certificate that `ca` is yet to sign would be accepted: it comes without
+    /// intermediates, so its issuer must itself be trusted.
+    fn accepts_issuer(&self, anchors: &[Certificate], ca: &Certificate) -> Option<String> {
+        let (start, end) = self.window;
+        let trusted = anchors.iter().any(|anchor| {
+            anchor.subject_der() == ca.subject_der()
+                && anchor.spki_der() == ca.spki_der()
+                && anchor.may_sign()
+                && anchor.not_before() <= start
+                && anchor.not_after() >= end
+        });
+        (!trusted).then(|| format!("the signer `{}` is not trusted", ca.subject()))
+    }
+
+    /// A chain is accepted when one anchor accepts it: anchors never stand in each other's way, as
+    /// all of them are tried (crypto/x509 and webpki alike).
+    fn accepts_chain(
+        &mut self,
+        anchors: &[Certificate],
+        credential: CredentialId,
+        role: RoleId,
+    ) -> Option<String> {
+        let mut worst = VerifyError::UnknownIssuer;
+        for anchor in anchors {
+            match self.path(credential, anchor, role) {
+                None => return None,
+                Some(VerifyError::UnknownIssuer) => {}
+                Some(other) => worst = other,
+            }
+        }
+        Some(match (&worst, &self.roles[role]) {
+            (VerifyError::WrongName, Role::Server(Some(name))) => format!("{worst} ({name})"),
+            _ => worst.to_string(),
+        })
+    }
+
+    /// Path validation against one anchor, at the start and at the end of the window.
+    fn path(
+        &mut self,
+        credential: CredentialId,
+        anchor: &Certificate,
+        role: RoleId,
+    ) -> Option<VerifyError> {
+        let key = (credential, anchor.fingerprint().to_owned(), role);
+        if let Some(known) = self.verified.get(&key) {
+            return known.clone();
+        }
+        let Credential::Chain(chain) = &self.credentials[credential] else {
+            return None;
+        };
+        let (leaf, between) = chain.split_first()?;
+        let purpose = match &self.roles[role] {
+            Role::Client => Purpose::Client,
+            Role::Server(name) => Purpose::Server {
+                name: name.as_deref(),
+            },
+        };
+        let (start, end) = self.window;
+        let at = |when| pki::verify(leaf, between, std::slice::from_ref(anchor), purpose, when);
+        // Only dates depend on the time: where none of those involved ends in between, the second
+        // verdict is the first.
+        let lasts = chain.iter().chain([anchor]).all(|c| c.not_after() >= end);
+        let found = match at(start) {
+            Ok(()) if lasts => None,
+            Ok(()) => at(end).err(),
+            Err(error) => Some(error),
+        };
+        self.verified.insert(key, found.clone());
+        found
+    }
+}
+
+/// A key for a list of certificates.
+fn fingerprints(certificates: &[Certificate]) -> String {
+    let list: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
+    list.join(" ")
+}
+
+/// A certificate in a few words.
+pub fn describe(certificate: &Certificate) -> String {
+    format!(
+        "`{}` by `{}`, valid until {}, sha256 {}",
+        certificate.subject(),
+        certificate.issuer(),
+        utc(certificate.not_after()),
+        certificate.fingerprint().get(..16).unwrap_or_default()
+    )
+}

@@ -1,0 +1,207 @@
+//! What is not available while a step restarts it.
+//!
+//! Knows processes, programs and strategies of workloads. It must not know certificates.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::edges::{Edge, Kind, workloads};
+use super::inputs::Inputs;
+use crate::diagnostic::Result;
+use crate::layout::Program;
+use crate::names::{NodeName, NodePath};
+use crate::state::{Process, State};
+
+/// Something that is away for a while.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Outage {
+    /// The phase.
+    pub phase: u8,
+    /// The phase's name.
+    pub phase_name: String,
+    /// The name by which it is accepted: `outage:apiserver`.
+    pub name: String,
+    /// What is away, and for whom.
+    pub scope: String,
+    /// Short and of small scope: it is named, and need not be accepted.
+    pub minor: bool,
+}
+
+/// Finds the outages of every step.
+pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
+    let timeline = inputs.timeline;
+    let start = timeline.state(0);
+    let mut programs: BTreeMap<(NodeName, NodePath), Program> = BTreeMap::new();
+    for node in start.nodes.keys() {
+        for started in inputs.artifacts.programs(start, node)?.iter() {
+            programs.insert((node.clone(), started.manifest.clone()), started.program);
+        }
+    }
+    let local = local_kubelets(edges);
+    let mut out = BTreeSet::new();
+    for at in 1..timeline.len() {
+        let moment = timeline.moment(at);
+        let restarted = moment.state.restarted_since(timeline.state(at - 1));
+        let mut push = |name: &str, scope: String, minor: bool| {
+            out.insert(Outage {
+                phase: moment.phase,
+                phase_name: moment.phase_name.clone(),
+                name: format!("outage:{name}"),
+                scope,
+                minor,
+            });
+        };
+        let mut by_program: BTreeMap<Program, BTreeSet<&NodeName>> = BTreeMap::new();
+        for process in &restarted {
+            if let Process::StaticPod(node, manifest) = process
+                && let Some(program) = programs.get(&(node.clone(), manifest.clone()))
+            {
+                by_program.entry(*program).or_default().insert(node);
+            }
+        }
+        let serial = moment.nodes_serial.unwrap_or(false);
+        for (program, nodes) in &by_program {
+            let all = programs.values().filter(|p| *p == program).count();
+            if let Some((name, scope)) = of_program(*program, nodes.len(), all, serial) {
+                push(name, scope, false);
+            }
+        }
+        let affected: Vec<_> = by_program
+            .get(&Program::Apiserver)
+            .into_iter()
+            .flatten()
+            .filter(|node| local.contains(**node))
+            .map(ToString::to_string)
+            .collect();
+        if !affected.is_empty() {
+            push(
+                "local-kubelet",
+                format!(
+                    "kubectl logs and exec into pods on {}, while that node's API server restarts: its kubelet asks no other one",
+                    affected.join(", ")
+                ),
+                true,
+            );
+        }
+        let away = workloads_away(moment.state, &restarted);
+        if !away.is_empty() {
+            push(
+                "workloads",
+                format!("all pods at once of {}", away.join(", ")),
+                false,
+            );
+        }
+    }
+    Ok(out.into_iter().collect())
+}
+
+/// Whether restarts of a program leave enough of it.
+fn of_program(
+    program: Program,
+    restarted: usize,
+    all: usize,
+    serial: bool,
+) -> Option<(&'static str, String)> {
+    let at_once = if serial { 1 } else { restarted };
+    let left = all.saturating_sub(at_once);
+    let (name, needed, what) = match program {
+        Program::Apiserver => ("apiserver", 1, "the Kubernetes API"),
+        Program::Etcd => (
+            "etcd",
+            all / 2 + 1,
+            "etcd's quorum, and with it the Kubernetes API",
+        ),
+        Program::ControllerManager => (
+            "controller-manager",
+            1,
+            "controllers: nothing is reconciled",
+        ),
+        Program::Scheduler => ("scheduler", 1, "scheduling of new pods"),
+        Program::CloudControllerManager => ("cloud-controller-manager", 1, "cloud controllers"),
+    };
+    (left < needed).then(|| {
+        let how = if all == 1 {
+            "the only one restarts".to_owned()
+        } else {
+            format!("{at_once} of {all} may restart at once")
+        };
+        (name, format!("{what} ({how})"))
+    })
+}
+
+/// Nodes whose kubelet knows only the API server beside it.
+fn local_kubelets(edges: &[Edge]) -> BTreeSet<NodeName> {
+    let mut servers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for edge in edges.iter().filter(|e| e.kind == Kind::Kubelet) {
+        servers
+            .entry(&edge.client)
+            .or_default()
+            .insert(&edge.server);
+    }
+    servers
+        .into_iter()
+        .filter_map(|(client, servers)| {
+            let node = client.strip_prefix("kubelet on ")?;
+            let own = format!("API server on {node}");
+            let apis: BTreeSet<_> = edges
+                .iter()
+                .filter(|e| e.kind == Kind::Signed)
+                .map(|e| &e.server)
+                .collect();
+            (servers.len() == 1 && servers.contains(own.as_str()) && apis.len() > 1)
+                .then(|| NodeName::new(node).ok())
+                .flatten()
+        })
+        .collect()
+}
+
+/// The restarted workloads that have no pod left meanwhile.
+fn workloads_away(state: &State, restarted: &BTreeSet<Process>) -> Vec<String> {
+    let mut out = Vec::new();
+    for workload in workloads(state) {
+        if !restarted.contains(&Process::Workload(workload.id.clone())) {
+            continue;
+        }
+        let text = |pointer: &str| workload.object.pointer(pointer).and_then(Value::as_str);
+        let replicas = workload
+            .object
+            .pointer("/spec/replicas")
+            .and_then(Value::as_u64)
+            .unwrap_or(1);
+        let away = match &*workload.id.kind {
+            "deployments" => text("/spec/strategy/type") == Some("Recreate"),
+            "statefulsets" => replicas == 1,
+            "pods" => true,
+            _ => false,
+        };
+        if away {
+            out.push(workload.id.to_string());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etcd_keeps_its_quorum_or_is_out() {
+        assert!(of_program(Program::Etcd, 3, 3, true).is_none());
+        assert!(of_program(Program::Etcd, 2, 3, false).is_some());
+        assert!(of_program(Program::Etcd, 1, 1, true).is_some());
+        assert!(of_program(Program::Etcd, 2, 2, true).is_some());
+    }
+
+    #[test]
+    fn the_only_api_server_or_all_of_them_are_an_outage() {
+        assert_eq!(
+            of_program(Program::Apiserver, 1, 1, true).unwrap().0,
+            "apiserver"
+        );
+        assert!(of_program(Program::Apiserver, 3, 3, true).is_none());
+        assert!(of_program(Program::Apiserver, 3, 3, false).is_some());
+    }
+}

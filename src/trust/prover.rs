@@ -1,0 +1,521 @@
+//! Goes through every edge in every stretch of the timeline and keeps what fails.
+//!
+//! Knows edges, inputs and the judge. It must not know how a value is found or a verdict reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::edges::{Check, Edge, Kind};
+use super::inputs::{InputId, Inputs};
+use super::judge::{self, Credential, CredentialId, Failure, SetId, Trust};
+use super::matrix::{Bits, Labels, cell, label};
+use super::outages::Outage;
+use super::timeline::Stretch;
+use super::{BrokenEdge, Direction, EdgeFacts, MatrixRow, PhaseFacts, Proof};
+use crate::diagnostic::Result;
+use crate::pki::Certificate;
+use crate::spec::CaName;
+use crate::state::Process;
+
+/// Key of a broken edge: its place in the list, and the direction.
+type BrokenKey = (usize, Direction);
+
+/// The proof in the making.
+pub struct Prover<'c, 't> {
+    window: (i64, i64),
+    phases: Vec<PhaseFacts>,
+    labels: Labels<'c>,
+    /// By kind and direction: one for each phase.
+    cells: BTreeMap<(Kind, Direction), Vec<Bits>>,
+    broken: BTreeMap<BrokenKey, BrokenEdge>,
+    weaknesses: BTreeSet<String>,
+    /// The inputs.
+    pub inputs: Inputs<'t>,
+}
+
+impl<'c, 't> Prover<'c, 't> {
+    /// Nothing proven yet.
+    pub fn new(
+        inputs: Inputs<'t>,
+        window: (i64, i64),
+        phases: Vec<PhaseFacts>,
+        cas: &'c BTreeMap<CaName, (Certificate, Certificate)>,
+        weaknesses: BTreeSet<String>,
+    ) -> Prover<'c, 't> {
+        Prover {
+            window,
+            phases,
+            labels: Labels::new(cas),
+            cells: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            weaknesses,
+            inputs,
+        }
+    }
+
+    /// Proves one edge, in both directions.
+    pub fn prove_edge(&mut self, index: usize, edge: &Edge) -> Result<()> {
+        let checks = [
+            (edge.of_server, Direction::ClientRefusesServer),
+            (edge.of_client, Direction::ServerRefusesClient),
+        ];
+        for (check, direction) in checks {
+            let Some(check) = check else { continue };
+            if self.holds_before(index, edge, check, direction)? {
+                self.prove_check(index, edge, check, direction)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What does not hold in the snapshot is not broken by the rotation, and nothing is proven of it.
+    fn holds_before(
+        &mut self,
+        index: usize,
+        edge: &Edge,
+        check: Check,
+        direction: Direction,
+    ) -> Result<bool> {
+        let Some(failure) = self.failure(
+            check,
+            Stretch {
+                first: 0,
+                last: 0,
+                on_nodes: false,
+            },
+        )?
+        else {
+            return Ok(true);
+        };
+        let (start, end) = self.window;
+        let ends_within = match self
+            .inputs
+            .artifacts
+            .judge
+            .credential_of(failure.credential)
+            .leaf()
+        {
+            Some(leaf) => leaf.not_before() <= start && (start..end).contains(&leaf.not_after()),
+            None => false,
+        };
+        if ends_within {
+            self.breaks(index, edge, check, direction, 0, &failure)?;
+        } else {
+            let facts = format!(
+                "{} → {}: {} already before the rotation ({}); nothing is proven of it",
+                edge.client,
+                edge.server,
+                direction.as_str(),
+                failure.reason
+            );
+            self.weaknesses.insert(facts);
+        }
+        Ok(false)
+    }
+
+    fn prove_check(
+        &mut self,
+        index: usize,
+        edge: &Edge,
+        check: Check,
+        direction: Direction,
+    ) -> Result<()> {
+        let stretches = self.inputs.timeline.stretches().to_vec();
+        for (place, stretch) in stretches.iter().enumerate() {
+            let failure = self.failure(check, *stretch)?;
+            let credentials = self.inputs.in_stretch(check.credential, *stretch)?;
+            let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
+            let judge = &self.inputs.artifacts.judge;
+            let used = self.labels.used(judge, credentials);
+            let trusted = self.labels.trusted(judge, trusts);
+            let column = self.column(stretch.last);
+            let width = self.phases.len();
+            let cells = self
+                .cells
+                .entry((edge.kind, direction))
+                .or_insert_with(|| vec![Bits::default(); width]);
+            let part = cells[column].parts.entry(place).or_default();
+            *part = (part.0 | used, part.1 | trusted);
+            cells[column].broken |= failure.is_some();
+            if let Some(failure) = failure {
+                self.breaks(index, edge, check, direction, place, &failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn column(&self, moment: usize) -> usize {
+        let moment = self.inputs.timeline.moment(moment);
+        self.phases
+            .iter()
+            .position(|p| p.number == moment.phase && p.name == moment.phase_name)
+            .unwrap_or(0)
+    }
+
+    /// The first combination that fails in a stretch. Two sides on one node are at the same step of
+    /// it; two on different nodes may be anywhere in it.
+    fn failure(&mut self, check: Check, stretch: Stretch) -> Result<Option<Failure>> {
+        let node = |inputs: &Inputs<'_>, id| inputs.input(id).node.clone();
+        let (a, b) = (
+            node(&self.inputs, check.trust),
+            node(&self.inputs, check.credential),
+        );
+        if a.is_some() && a == b {
+            for step in stretch.first..=stretch.last {
+                let trusts = self.inputs.in_step(check.trust, step)?;
+                let credentials = self.inputs.in_step(check.credential, step)?;
+                let found = self
+                    .inputs
+                    .artifacts
+                    .judge
+                    .judge(trusts, credentials, check.role);
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            return Ok(None);
+        }
+        let trusts = self.inputs.in_stretch(check.trust, stretch)?;
+        let credentials = self.inputs.in_stretch(check.credential, stretch)?;
+        Ok(self
+            .inputs
+            .artifacts
+            .judge
+            .judge(trusts, credentials, check.role))
+    }
+
+    /// The first step of a stretch by whose end the failing combination is possible.
+    fn step_of(&mut self, check: Check, stretch: Stretch, failure: &Failure) -> Result<usize> {
+        let (mut trust, mut credential) = (false, false);
+        for step in stretch.first..=stretch.last {
+            let trusts = self.inputs.in_step(check.trust, step)?;
+            let credentials = self.inputs.in_step(check.credential, step)?;
+            let judge = &self.inputs.artifacts.judge;
+            trust |= judge.members(trusts).contains(&failure.trust);
+            credential |= judge.members(credentials).contains(&failure.credential);
+            if trust && credential {
+                return Ok(step);
+            }
+        }
+        Ok(stretch.last)
+    }
+
+    fn breaks(
+        &mut self,
+        index: usize,
+        edge: &Edge,
+        check: Check,
+        direction: Direction,
+        place: usize,
+        failure: &Failure,
+    ) -> Result<()> {
+        let stretch = self.inputs.timeline.stretches()[place];
+        let step = self.step_of(check, stretch, failure)?;
+        let moment = self.inputs.timeline.moment(step);
+        if let Some(known) = self.broken.get_mut(&(index, direction)) {
+            if known.phase != moment.phase && !known.also_in.contains(&moment.phase) {
+                known.also_in.push(moment.phase);
+            }
+            return Ok(());
+        }
+        let remedy = self.remedy(check, failure, place, step)?;
+        let judge = &self.inputs.artifacts.judge;
+        let bundle = match judge.trust_of(failure.trust) {
+            Trust::Anchors(anchors) => anchors.iter().map(judge::describe).collect(),
+            _ => Vec::new(),
+        };
+        let certificate = match judge.credential_of(failure.credential) {
+            Credential::Chain(chain) => chain.first().map(judge::describe).unwrap_or_default(),
+            Credential::IssuedBy(ca) => format!("any certificate that `{}` signs", ca.subject()),
+            _ => "none".to_owned(),
+        };
+        let broken = BrokenEdge {
+            kind: edge.kind.as_str(),
+            client: edge.client.clone(),
+            server: edge.server.clone(),
+            dialled: edge.dialled.clone(),
+            direction,
+            phase: moment.phase,
+            phase_name: moment.phase_name.clone(),
+            step: moment.step,
+            step_title: moment.title.clone(),
+            reason: failure.reason.clone(),
+            certificate,
+            certificate_from: self.inputs.input(check.credential).label.clone(),
+            bundle,
+            bundle_from: self.inputs.input(check.trust).label.clone(),
+            remedy,
+            also_in: Vec::new(),
+        };
+        self.broken.insert((index, direction), broken);
+        Ok(())
+    }
+
+    /// What would have to come first: looked for in what comes later.
+    fn remedy(
+        &mut self,
+        check: Check,
+        failure: &Failure,
+        place: usize,
+        step: usize,
+    ) -> Result<String> {
+        let (trust, credential) = (check.trust, check.credential);
+        let (verifier, presenter) = (
+            self.inputs.input(trust).clone(),
+            self.inputs.input(credential).clone(),
+        );
+        if let Credential::Absent(_) = self
+            .inputs
+            .artifacts
+            .judge
+            .credential_of(failure.credential)
+        {
+            return Ok(format!(
+                "{} must be there before anything asks for it",
+                presenter.label
+            ));
+        }
+        let old = self.labels.of_credential(
+            self.inputs
+                .artifacts
+                .judge
+                .credential_of(failure.credential),
+        );
+        if old != label::OLD {
+            if let Some(process) = &verifier.process
+                && self.accepts(trust, failure.credential, check, step)?
+            {
+                return Ok(match process {
+                    Process::User(_) => format!(
+                        "{process} must confirm first that {} is in use",
+                        verifier.label
+                    ),
+                    _ => format!(
+                        "{} trusts it already, but {process} may still have the old content in memory: restart it first",
+                        verifier.label
+                    ),
+                });
+            }
+            return Ok(match self.later_trust(check, failure, place)? {
+                Some(phase) => format!(
+                    "{phase} makes {} trust it: that must come first",
+                    verifier.label
+                ),
+                None => format!(
+                    "no later phase makes {} trust it: widen it first",
+                    verifier.label
+                ),
+            });
+        }
+        Ok(match self.later_credential(check, failure, place)? {
+            Some(phase) => format!("{phase} replaces {}: that must come first", presenter.label),
+            None => match &presenter.process {
+                Some(process @ Process::User(_)) => {
+                    format!(
+                        "{process} must confirm first that the new {} is in use",
+                        presenter.label
+                    )
+                }
+                Some(process) => format!(
+                    "no later phase replaces it: re-issue {} and restart {process} first",
+                    presenter.label
+                ),
+                None => format!(
+                    "no later phase replaces it: re-issue {} first",
+                    presenter.label
+                ),
+            },
+        })
+    }
+
+    /// Whether what lies on disk after a step would accept a credential.
+    fn accepts(
+        &mut self,
+        trust: InputId,
+        credential: CredentialId,
+        check: Check,
+        step: usize,
+    ) -> Result<bool> {
+        let values = self.inputs.on_disk(trust, step)?;
+        Ok(values.into_iter().all(|value| {
+            self.inputs
+                .artifacts
+                .judge
+                .verdict(value, credential, check.role)
+                .is_none()
+        }))
+    }
+
+    fn later_trust(
+        &mut self,
+        check: Check,
+        failure: &Failure,
+        place: usize,
+    ) -> Result<Option<String>> {
+        for stretch in self
+            .inputs
+            .timeline
+            .stretches()
+            .to_vec()
+            .into_iter()
+            .skip(place + 1)
+        {
+            let set = self.inputs.in_step(check.trust, stretch.last)?;
+            let judge = &mut self.inputs.artifacts.judge;
+            let all = judge.members(set).to_vec();
+            if all
+                .into_iter()
+                .all(|t| judge.verdict(t, failure.credential, check.role).is_none())
+            {
+                // Fully so from here on: the step before brought it.
+                return Ok(Some(self.bringer(stretch)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn later_credential(
+        &mut self,
+        check: Check,
+        failure: &Failure,
+        place: usize,
+    ) -> Result<Option<String>> {
+        for stretch in self
+            .inputs
+            .timeline
+            .stretches()
+            .to_vec()
+            .into_iter()
+            .skip(place + 1)
+        {
+            let set = self.inputs.in_step(check.credential, stretch.last)?;
+            if !self
+                .inputs
+                .artifacts
+                .judge
+                .members(set)
+                .contains(&failure.credential)
+            {
+                return Ok(Some(self.bringer(stretch)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The phase that brought what holds throughout a stretch: the one before it.
+    fn bringer(&self, stretch: Stretch) -> String {
+        let moment = self.inputs.timeline.moment(stretch.first.saturating_sub(1));
+        format!("phase {:02}-{}", moment.phase, moment.phase_name)
+    }
+
+    /// User and groups stay what they were.
+    pub fn prove_identities(&mut self, edges: &[Edge]) -> Result<()> {
+        let mut clients: BTreeMap<InputId, (usize, Check)> = BTreeMap::new();
+        for (index, edge) in edges.iter().enumerate() {
+            if let Some(check) = edge.of_client {
+                clients.entry(check.credential).or_insert((index, check));
+            }
+        }
+        for (input, (index, check)) in clients {
+            let first = self.inputs.in_step(input, 0)?;
+            let known = self.identities(first);
+            if known.is_empty() {
+                continue;
+            }
+            let mut last = first;
+            for (place, stretch) in self.inputs.timeline.stretches().to_vec().iter().enumerate() {
+                let set = self.inputs.in_stretch(input, *stretch)?;
+                if set == last {
+                    continue;
+                }
+                last = set;
+                let stranger = self
+                    .identities(set)
+                    .into_iter()
+                    .find(|(who, _)| !known.contains_key(who));
+                if let Some((who, credential)) = stranger {
+                    let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
+                    let trust = self.inputs.artifacts.judge.members(trusts)[0];
+                    let before: Vec<_> = known.keys().cloned().collect();
+                    let reason = format!("{who}, where it was {}", before.join(" or "));
+                    let failure = Failure {
+                        trust,
+                        credential,
+                        reason,
+                    };
+                    self.breaks(
+                        index,
+                        &edges[index],
+                        check,
+                        Direction::IdentityChanges,
+                        place,
+                        &failure,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifiers that may still trust an old CA after the last step, in memory or on disk.
+    pub fn leftovers(&mut self, edges: &[Edge]) -> Result<Vec<String>> {
+        let last = self.inputs.timeline.len() - 1;
+        let mut out = BTreeSet::new();
+        for check in edges
+            .iter()
+            .flat_map(|e| [e.of_server, e.of_client])
+            .flatten()
+        {
+            let set = self.inputs.at_end(check.trust, last)?;
+            if self.labels.trusted(&self.inputs.artifacts.judge, set) & (label::OLD | label::BOTH)
+                != 0
+            {
+                out.insert(self.inputs.input(check.trust).label.clone());
+            }
+        }
+        Ok(out.into_iter().collect())
+    }
+
+    fn identities(&self, set: SetId) -> BTreeMap<String, CredentialId> {
+        let judge = &self.inputs.artifacts.judge;
+        judge
+            .members(set)
+            .iter()
+            .filter_map(|id| judge.credential_of(*id).identity().map(|who| (who, *id)))
+            .collect()
+    }
+
+    /// The proof as far as the edges go.
+    pub fn finish(self, edges: &[Edge], outages: Vec<Outage>) -> Proof {
+        let matrix = self
+            .cells
+            .iter()
+            .filter(|(_, cells)| cells.iter().any(Bits::uses_rotated))
+            .map(|((kind, direction), cells)| MatrixRow {
+                kind: kind.as_str(),
+                verified: match direction {
+                    Direction::ClientRefusesServer => "server",
+                    _ => "client",
+                },
+                cells: cells.iter().map(cell).collect(),
+            })
+            .collect();
+        Proof {
+            edges: edges
+                .iter()
+                .map(|edge| EdgeFacts {
+                    kind: edge.kind.as_str(),
+                    client: edge.client.clone(),
+                    server: edge.server.clone(),
+                    dialled: edge.dialled.clone(),
+                })
+                .collect(),
+            phases: self.phases,
+            matrix,
+            broken: self.broken.into_values().collect(),
+            weaknesses: self.weaknesses.into_iter().collect(),
+            outages,
+            leftovers: Vec::new(),
+            pairs_verified: self.inputs.artifacts.judge.pairs_verified(),
+        }
+    }
+}

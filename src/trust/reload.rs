@@ -1,0 +1,250 @@
+//! What a running process makes of a file that changed, by component and input.
+//!
+//! A table, and nothing but facts with their source. A row says since which version of Kubernetes
+//! (or etcd, which moves with it) the behaviour was read or is known; before that, and for an input
+//! that has no row, anything is possible: the process may have read the change, and it may not.
+//!
+//! Sources: A = k8s.io/apiserver, K = k8s.io/kubernetes, C = k8s.io/client-go, G =
+//! k8s.io/kube-aggregator, P = go.etcd.io/etcd/client/pkg/v3; dyn = A pkg/server/dynamiccertificates;
+//! kcm = K cmd/kube-controller-manager/app. Read at Kubernetes 1.34.4 and etcd 3.6.16.
+
+use crate::spec::Version;
+
+/// When a process takes over a changed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// When it starts, only.
+    Start,
+    /// Within about a second of the write, or at the next handshake.
+    Live,
+    /// When it is elected leader, which can be any time after its start.
+    Elected,
+    /// Not known: as at the start, or live.
+    Unknown,
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Row {
+    /// The component and its input.
+    pub input: &'static str,
+    /// The minor version of Kubernetes 1 since which this is so.
+    pub since: u32,
+    /// When a change is taken over.
+    pub class: Class,
+    /// Where that was read.
+    pub source: &'static str,
+}
+
+const fn row(input: &'static str, since: u32, class: Class, source: &'static str) -> Row {
+    Row {
+        input,
+        since,
+        class,
+        source,
+    }
+}
+
+/// The table.
+pub const TABLE: [Row; 26] = [
+    row(
+        "kube-apiserver client-ca-file",
+        18,
+        Class::Live,
+        "dyn/dynamic_cafile_content.go:104; A pkg/authentication/request/x509/x509.go:138",
+    ),
+    row(
+        "kube-apiserver requestheader-client-ca-file",
+        18,
+        Class::Live,
+        "A pkg/server/options/authentication.go:159",
+    ),
+    row(
+        "kube-apiserver tls-cert-file",
+        18,
+        Class::Live,
+        "A pkg/server/options/serving.go:302; dyn/dynamic_serving_content.go:85",
+    ),
+    row(
+        "kube-apiserver kubelet-certificate-authority",
+        0,
+        Class::Start,
+        "K pkg/kubelet/client/kubelet_client.go:114",
+    ),
+    row(
+        "kube-apiserver kubelet-client-certificate",
+        18,
+        Class::Live,
+        "C transport/transport.go:378; cert_rotation.go:37,68",
+    ),
+    row(
+        "kube-apiserver proxy-client-cert-file",
+        20,
+        Class::Live,
+        "G pkg/apiserver/apiserver.go:283",
+    ),
+    row(
+        "kube-apiserver etcd-cafile",
+        0,
+        Class::Start,
+        "A pkg/storage/storagebackend/factory/etcd3.go:286,426",
+    ),
+    row(
+        "kube-apiserver etcd-certfile",
+        0,
+        Class::Live,
+        "A etcd3.go:286 newETCD3Client; P transport/listener.go:493",
+    ),
+    row(
+        "kube-controller-manager root-ca-file",
+        0,
+        Class::Elected,
+        "kcm/certificates.go:335",
+    ),
+    row(
+        "kube-controller-manager signer",
+        0,
+        Class::Elected,
+        "K pkg/controller/certificates/signer/ca_provider.go:31,87",
+    ),
+    row(
+        "kube-controller-manager client-ca-file",
+        18,
+        Class::Live,
+        "A pkg/server/options/authentication.go:354-405 (scheduler and cloud-controller-manager alike)",
+    ),
+    row(
+        "kubeconfig ca",
+        0,
+        Class::Start,
+        "C transport/transport.go:213; cache.go:152",
+    ),
+    row(
+        "kubeconfig client-certificate-data",
+        0,
+        Class::Start,
+        "C transport/transport.go:220",
+    ),
+    row(
+        "kubeconfig client-certificate",
+        18,
+        Class::Live,
+        "C transport/transport.go:220; cert_rotation.go:68",
+    ),
+    row(
+        "kubelet clientCAFile",
+        18,
+        Class::Live,
+        "K cmd/kubelet/app/auth.go:74; server.go:1175",
+    ),
+    row(
+        "kubelet kubeconfig",
+        0,
+        Class::Start,
+        "K pkg/kubelet/certificate/transport.go:83 addCertRotation",
+    ),
+    row(
+        "kubelet client-current",
+        0,
+        Class::Start,
+        "C util/certificate/certificate_store.go:142; certificate_manager.go:498",
+    ),
+    row(
+        "kubelet client-certificate",
+        18,
+        Class::Live,
+        "K cmd/kubelet/app/server.go:1025; C transport/transport.go:221",
+    ),
+    row(
+        "kubelet serving",
+        0,
+        Class::Start,
+        "K pkg/kubelet/kubelet.go:905; server/server.go:198 (live with SNI since 1.31, which API servers do not send for an address)",
+    ),
+    row(
+        "etcd trusted-ca-file",
+        0,
+        Class::Start,
+        "P transport/listener.go:544,576; tlsutil/tlsutil.go:25",
+    ),
+    row(
+        "etcd peer-trusted-ca-file",
+        0,
+        Class::Start,
+        "P transport/listener.go:544,576; tlsutil/tlsutil.go:25",
+    ),
+    row(
+        "etcd cert-file",
+        0,
+        Class::Live,
+        "P transport/listener.go:474,493",
+    ),
+    row(
+        "etcd peer-cert-file",
+        0,
+        Class::Live,
+        "P transport/listener.go:474,493",
+    ),
+    row(
+        "object",
+        0,
+        Class::Live,
+        "A pkg/util/webhook/client.go:122; G pkg/apiserver/handler_proxy.go:214 (API watch)",
+    ),
+    row(
+        "call",
+        0,
+        Class::Live,
+        "a command reads its files each time it is called",
+    ),
+    row(
+        "pod ca.crt",
+        0,
+        Class::Start,
+        "C transport/transport.go:213 (ca.crt of the ServiceAccount mount)",
+    ),
+];
+
+/// When a process takes over a change of an input.
+#[must_use]
+pub fn class(input: &str, kubernetes: Version) -> Class {
+    TABLE
+        .iter()
+        .find(|row| row.input == input && (kubernetes.major, kubernetes.minor) >= (1, row.since))
+        .map_or(Class::Unknown, |row| row.class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: Version = Version {
+        major: 1,
+        minor: 34,
+        patch: 4,
+    };
+
+    #[test]
+    fn what_is_not_in_the_table_is_unknown() {
+        assert_eq!(class("kube-apiserver client-ca-file", NEW), Class::Live);
+        let old = Version {
+            major: 1,
+            minor: 17,
+            patch: 0,
+        };
+        assert_eq!(class("kube-apiserver client-ca-file", old), Class::Unknown);
+        assert_eq!(class("webhook tls", NEW), Class::Unknown);
+    }
+
+    #[test]
+    fn every_row_names_its_source_and_stands_once() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert!(!row.source.is_empty(), "{}", row.input);
+            assert!(
+                TABLE[..at].iter().all(|other| other.input != row.input),
+                "{}",
+                row.input
+            );
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Moments in order, and what may be mixed with what.
+//!
+//! Knows states, their order, and when processes started. It must not know certificates.
+//!
+//! A **step** leads from one moment to the next. The steps of one phase that are carried out on
+//! nodes, one after another, form a **stretch**: one node may be at its first step while another has
+//! finished, so whatever happens between two nodes is looked at with both anywhere in it. A step in
+//! the cluster is a stretch of its own, and so is a phase's end: nothing begins before all of it is
+//! confirmed.
+
+use std::collections::BTreeMap;
+
+use crate::names::NodeName;
+use crate::state::{Process, State};
+
+/// The cluster at one moment of the rotation.
+#[derive(Clone, Debug)]
+pub struct Moment<'a> {
+    /// The phase's number.
+    pub phase: u8,
+    /// The phase's name.
+    pub phase_name: String,
+    /// The step within the phase, from 1; 0 for what there was before it.
+    pub step: usize,
+    /// What the step does, in words.
+    pub title: String,
+    /// For a step on nodes: whether one finishes before the next begins. None for the cluster's.
+    pub nodes_serial: Option<bool>,
+    /// The cluster after the step.
+    pub state: &'a State,
+}
+
+/// Steps of one phase that may be mixed between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The moment that the first step leads to. 0: the cluster before the rotation, and no step.
+    pub first: usize,
+    /// The moment that the last step leads to.
+    pub last: usize,
+    /// Whether the steps are carried out on nodes.
+    pub on_nodes: bool,
+}
+
+/// The moments of a rotation.
+pub struct Timeline<'a> {
+    moments: &'a [Moment<'a>],
+    by_number: BTreeMap<usize, usize>,
+    stretches: Vec<Stretch>,
+}
+
+impl<'a> Timeline<'a> {
+    /// Takes the moments in order, the cluster before the rotation first.
+    pub fn new(moments: &'a [Moment<'a>]) -> Timeline<'a> {
+        let mut by_number = BTreeMap::new();
+        for (index, moment) in moments.iter().enumerate() {
+            by_number.entry(moment.state.number).or_insert(index);
+        }
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (index, moment) in moments.iter().enumerate() {
+            let on_nodes = index > 0 && moment.nodes_serial.is_some();
+            match stretches.last_mut() {
+                Some(last)
+                    if on_nodes && last.on_nodes && moments[last.last].phase == moment.phase =>
+                {
+                    last.last = index;
+                }
+                _ => stretches.push(Stretch {
+                    first: index,
+                    last: index,
+                    on_nodes,
+                }),
+            }
+        }
+        Timeline {
+            moments,
+            by_number,
+            stretches,
+        }
+    }
+
+    /// How many moments there are.
+    pub fn len(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// One moment.
+    pub fn moment(&self, index: usize) -> &'a Moment<'a> {
+        &self.moments[index]
+    }
+
+    /// The state at a moment.
+    pub fn state(&self, index: usize) -> &'a State {
+        self.moments[index].state
+    }
+
+    /// The stretches in order; the first is the cluster before the rotation.
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    /// The first step of the stretch in which a moment lies; the moment itself for the cluster's.
+    pub fn stretch_begin(&self, moment: usize) -> usize {
+        let within = |s: &&Stretch| s.first <= moment && moment <= s.last;
+        self.stretches
+            .iter()
+            .find(within)
+            .map_or(moment, |s| s.first)
+    }
+
+    /// For each moment, the moment at which the process, as it runs then, started.
+    pub fn starts(&self, process: &Process) -> Vec<usize> {
+        self.moments
+            .iter()
+            .enumerate()
+            .map(|(index, moment)| {
+                let number = moment.state.started_in(process);
+                let at = self
+                    .by_number
+                    .range(..=number)
+                    .next_back()
+                    .map_or(0, |(_, at)| *at);
+                at.min(index)
+            })
+            .collect()
+    }
+
+    /// For each moment, the first moment since when the node's files are what they are.
+    pub fn node_versions(&self, node: &NodeName) -> Vec<usize> {
+        self.versions(|state| {
+            state
+                .nodes
+                .get(node)
+                .map(|n| std::sync::Arc::as_ptr(n) as usize)
+        })
+    }
+
+    /// For each moment, the first moment since when what `address` gives is the same.
+    pub fn versions(&self, address: impl Fn(&State) -> Option<usize>) -> Vec<usize> {
+        let mut out: Vec<usize> = Vec::with_capacity(self.len());
+        let mut last = None;
+        for (index, moment) in self.moments.iter().enumerate() {
+            let now = address(moment.state);
+            let since = if index > 0 && now == last {
+                out[index - 1]
+            } else {
+                index
+            };
+            out.push(since);
+            last = now;
+        }
+        out
+    }
+}
