@@ -5,8 +5,10 @@
 //! units and volumes that name it. Both the phases and the proof look at a State through this
 //! module; it knows nothing of what either wants.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
@@ -311,7 +313,7 @@ const UNIT_FOLDERS: [&str; 4] = [
 ];
 
 /// Reads `kubelet.service` with its drop-ins and environment files.
-fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Unit>> {
+fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Arc<Unit>>> {
     let find = |name: &str| {
         UNIT_FOLDERS
             .iter()
@@ -353,5 +355,38 @@ fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Unit>> {
         })
         .collect();
     let environment: Vec<_> = environment.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    Unit::load(&fragments, &environment).map(Some)
+    load_once(&fragments, &environment).map(Some)
+}
+
+/// How many units are remembered.
+const REMEMBERED: usize = 256;
+
+thread_local! {
+    static UNITS: RefCell<HashMap<String, Arc<Unit>>> = RefCell::default();
+}
+
+/// Reads a unit; every phase asks for the same ones.
+fn load_once(
+    fragments: &[(&str, &str)],
+    environment: &[(&str, Option<&str>)],
+) -> Result<Arc<Unit>> {
+    let mut key = String::new();
+    for (file, text) in fragments.iter().map(|(f, t)| (*f, *t)).chain(
+        environment
+            .iter()
+            .map(|(file, text)| (*file, text.unwrap_or("\0absent"))),
+    ) {
+        key.extend([file, "\0", text, "\0"]);
+    }
+    if let Some(unit) = UNITS.with_borrow(|units| units.get(&key).cloned()) {
+        return Ok(unit);
+    }
+    let unit = Arc::new(Unit::load(fragments, environment)?);
+    UNITS.with_borrow_mut(|units| {
+        if units.len() >= REMEMBERED {
+            units.clear();
+        }
+        units.insert(key, unit.clone());
+    });
+    Ok(unit)
 }
