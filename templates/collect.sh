@@ -152,6 +152,11 @@ is_text() {
   [ "$binary" -eq 0 ]
 }
 
+# Whether file $1 is, or contains, the manifest of a Secret: any of its values may be private.
+holds_secrets() {
+  awk '/^[ \t{-]*"?kind"?[ \t]*:[ \t]*["\047]?Secret(List)?["\047]?[ \t,}\r]*$/ || /"kind"[ \t]*:[ \t]*"Secret(List)?"/ { found = 1; exit } END { exit !found }' "$1"
+}
+
 # ---- node
 newline='
 '
@@ -275,7 +280,7 @@ add_file() {
   case "$newline$secret_files" in
     *"$newline$1$newline"*) withhold "$name"; return 0 ;;
   esac
-  if ! is_text "$work/original"; then
+  if ! is_text "$work/original" || holds_secrets "$work/original"; then
     withhold "$name"
     return 0
   fi
