@@ -182,10 +182,13 @@ encode() {
   esac
 }
 
-# `uid:gid` and `mode` of a file or link, without following it.
+# `owner` (uid:gid), `mode` and `size` of a file or link, without following it.
 facts() {
-  owner=$(stat -c '%u:%g' -- "$1") || return 1
-  mode=$(stat -c '%a' -- "$1") || return 1
+  mode=$(stat -c '%u:%g %s %a' -- "$1") || return 1
+  owner=${mode%% *}
+  mode=${mode#* }
+  size=${mode% *}
+  mode=${mode#* }
   while [ "${#mode}" -lt 4 ]; do mode=0$mode; done
 }
 
@@ -270,7 +273,6 @@ add_file() {
   name=$encoded
   source=$root$1
   facts "$source" || return 0
-  size=$(stat -c '%s' -- "$source")
   if [ "$size" -gt "$largest" ]; then
     withhold "$name"
     return 0
