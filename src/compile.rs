@@ -166,16 +166,14 @@ fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
             spec.file
         );
         let text = input::read_text(&folder.join(certificate), certificate, MAX_FILE, &remedy)?;
-        let source = match input::read_text_if_any(&folder.join(key), key, &remedy)? {
-            Some(key_text) => {
+        let source =
+            if let Some(key_text) = input::read_text_if_any(&folder.join(key), key, &remedy)? {
                 let key_text = PrivateText::new(key_text);
                 CaSource::Import(SigningCa::import(&text, certificate, &key_text, key)?)
-            }
-            None => {
+            } else {
                 let (certificate, chain) = pki::import_public(&text, certificate)?;
                 CaSource::ImportPublic { certificate, chain }
-            }
-        };
+            };
         out.insert(name, source);
     }
     Ok(out)

@@ -73,7 +73,7 @@ fn its_commands_run() {
         );
         run += 1;
     }
-    assert_eq!(run, 4);
+    assert_eq!(run, 5);
 }
 
 #[test]

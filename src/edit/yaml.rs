@@ -235,13 +235,12 @@ impl Document {
     /// Reads the one document of `text`.
     pub fn parse(text: &str, file: &str) -> Result<Document> {
         let known = MEMORY.with_borrow(|memory| memory.documents.get(text).cloned());
-        let read = match known {
-            Some(read) => read,
-            None => {
-                let read = Arc::new(Document::read(text, file)?);
-                MEMORY.with_borrow_mut(|memory| memory.keep(&read));
-                read
-            }
+        let read = if let Some(read) = known {
+            read
+        } else {
+            let read = Arc::new(Document::read(text, file)?);
+            MEMORY.with_borrow_mut(|memory| memory.keep(&read));
+            read
         };
         Ok(Document {
             file: file.to_owned(),
