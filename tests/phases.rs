@@ -545,3 +545,41 @@ fn an_agent_that_reads_a_kubeconfig_of_the_host_rolls_in_08() {
             .contains("rollout\tdaemonsets\tkube-system\tkube-proxy\n")
     );
 }
+
+#[test]
+fn token_secrets_are_applied_only_where_no_controller_writes_them() {
+    let v = Variant::new(|v| {
+        for node in ["cp-1", "cp-2", "cp-3"] {
+            let flag = "    - --service-account-private-key-file=/etc/kubernetes/pki/sa.key\n";
+            v.edit(node, KCM, flag, "");
+        }
+    });
+    let secret = v.file(3, "cluster/secrets.shop.legacy-token.yaml");
+    assert!(
+        secret.contains("kubernetes.io/service-account.name: default\n"),
+        "{secret}"
+    );
+    assert!(secret.contains("type: kubernetes.io/service-account-token\n"));
+    assert!(
+        secret.contains("ca.crt:") && !secret.contains("token:"),
+        "{secret}"
+    );
+}
+
+#[test]
+fn a_published_cluster_trust_bundle_is_left_to_its_controller_and_named() {
+    let v = Variant::new(|v| {
+        let ca = v
+            .read("cp-1", "/etc/kubernetes/pki/ca.crt")
+            .replace('\n', "\n      ");
+        let list = format!(
+            "apiVersion: v1\nitems:\n- apiVersion: certificates.k8s.io/v1beta1\n  kind: ClusterTrustBundle\n  metadata:\n    name: kubernetes.io:kube-apiserver-serving:abc\n  spec:\n    signerName: kubernetes.io/kube-apiserver-serving\n    trustBundle: |\n      {}\nkind: List\n",
+            ca.trim_end()
+        );
+        fs::write(v.snapshot().join("cluster/clustertrustbundles.yaml"), list).unwrap();
+    });
+    assert!(
+        v.file(2, "README.md")
+            .contains("clustertrustbundles/kubernetes.io:kube-apiserver-serving:abc")
+    );
+}

@@ -23,13 +23,17 @@ pub enum Ownership {
     Pruned,
 }
 
-/// Who owns the changes of an object.
-pub fn ownership(id: &ObjectId, object: &Value) -> Ownership {
+/// Who owns the changes of an object. `fills_tokens`: whether the controller manager writes token
+/// Secrets, which it does when it has the key that signs them
+/// (pkg/controller/serviceaccount/tokens_controller.go).
+pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership {
     let kind = object.get("type").and_then(Value::as_str);
     match (&*id.kind, &*id.name) {
         ("configmaps", "kube-root-ca.crt") => Ownership::Awaited,
         ("configmaps", "extension-apiserver-authentication") => Ownership::Pruned,
-        ("secrets", _) if kind == Some("kubernetes.io/service-account-token") => Ownership::Awaited,
+        ("secrets", _) if fills_tokens && kind == Some("kubernetes.io/service-account-token") => {
+            Ownership::Awaited
+        }
         _ => Ownership::Applied,
     }
 }
@@ -46,13 +50,17 @@ pub struct ClusterPart {
     lines: Vec<String>,
     back: Vec<String>,
     applied: BTreeMap<String, String>,
+    fills_tokens: bool,
     /// The objects that change, with who owns the change.
     pub objects: Vec<(ObjectId, Ownership)>,
 }
 
 /// Derives it from the states on both sides of each cluster step.
-pub fn of(done: &Done) -> ClusterPart {
-    let mut out = ClusterPart::default();
+pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
+    let mut out = ClusterPart {
+        fills_tokens,
+        ..ClusterPart::default()
+    };
     let mut before = &done.before;
     for step in &done.outcome.steps {
         if step.part == Part::Cluster {
@@ -92,7 +100,7 @@ impl ClusterPart {
             let (Some(old), Some(new)) = (before.object(&id), after.object(&id)) else {
                 continue;
             };
-            let owner = ownership(&id, new);
+            let owner = ownership(&id, new, self.fills_tokens);
             self.objects.push((id.clone(), owner));
             match owner {
                 Ownership::Applied => {
@@ -281,13 +289,21 @@ pub fn difference(id: &ObjectId, old: &Value, new: &Value) -> Value {
     if !id.namespace.is_empty() {
         metadata.insert("namespace".into(), json!(&*id.namespace));
     }
-    out.insert("metadata".into(), Value::Object(metadata));
     // The API refuses a change of a Secret's type, and takes Opaque where none is named.
     if &*id.kind == "secrets"
         && let Some(kind) = new.get("type")
     {
         out.insert("type".into(), kind.clone());
+        // A token Secret must name its account whenever it is applied; the token stays.
+        let account = "kubernetes.io/service-account.name";
+        if let Some(name) = new
+            .pointer("/metadata/annotations")
+            .and_then(|a| a.get(account))
+        {
+            metadata.insert("annotations".into(), json!({ account: name }));
+        }
     }
+    out.insert("metadata".into(), Value::Object(metadata));
     if let Some(Value::Object(changed)) = changed_fields(old, new) {
         for (key, value) in changed {
             out.entry(key).or_insert(value);

@@ -17,7 +17,7 @@ use crate::rotation::Rotation;
 use crate::state::{Entry, ObjectId, State};
 
 /// The whole phase.diff; empty where nothing changes.
-pub fn of(rotation: &Rotation, done: &Done) -> String {
+pub fn of(rotation: &Rotation, done: &Done, fills_tokens: bool) -> String {
     let (before, after) = (&done.before, done.after());
     let mut out = String::new();
     for (path, changes) in files(before, after) {
@@ -28,7 +28,7 @@ pub fn of(rotation: &Rotation, done: &Done) -> String {
             ));
         }
     }
-    for (body, ids) in objects(before, after) {
+    for (body, ids) in objects(before, after, fills_tokens) {
         out.push_str(&format!("# {}\n{body}\n", object_names(&ids)));
     }
     for user in after.changed_users(before) {
@@ -174,7 +174,7 @@ fn shielded(diff: &str) -> String {
 }
 
 /// Changed objects: the text of the change, with the objects that have it.
-fn objects(before: &State, after: &State) -> BTreeMap<String, Vec<ObjectId>> {
+fn objects(before: &State, after: &State, fills_tokens: bool) -> BTreeMap<String, Vec<ObjectId>> {
     let mut out: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
     for id in after.changed_objects(before) {
         let (Some(old), Some(new)) = (before.object(&id), after.object(&id)) else {
@@ -189,7 +189,7 @@ fn objects(before: &State, after: &State) -> BTreeMap<String, Vec<ObjectId>> {
             decode_values(&mut value);
             to_yaml(&value)
         };
-        let owner = match ownership(&id, new) {
+        let owner = match ownership(&id, new, fills_tokens) {
             Ownership::Applied => "applied",
             Ownership::Awaited => "written by its controller, waited for",
             Ownership::Pruned => "published by API servers",

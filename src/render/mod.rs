@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
 use crate::digest::sha256;
+use crate::layout::{self, Program};
 use crate::names::NodeName;
 use crate::phases::{Act, Action, Done, Part};
 use crate::pki::PrivateText;
@@ -106,14 +107,15 @@ pub fn plan(
     let mut files: BTreeMap<String, PlanFile> = BTreeMap::new();
     let mut secrets = BTreeMap::new();
     let mut missing_secrets = Vec::new();
+    let fills_tokens = fills_tokens(rotation)?;
     let mut views = Vec::new();
     for phase in done {
         let changes = match phase.phase.act {
             Act::Prepare => changes::checks(rotation, done),
             _ => changes::of(rotation, phase),
         };
-        let cluster = cluster::of(phase);
-        let diff = diff::of(rotation, phase);
+        let cluster = cluster::of(phase, fills_tokens);
+        let diff = diff::of(rotation, phase, fills_tokens);
         views.push(PhaseView {
             done: phase,
             changes,
@@ -190,6 +192,19 @@ pub fn plan(
         missing_secrets,
         digest,
     })
+}
+
+/// Whether a controller manager of the cluster writes token Secrets.
+fn fills_tokens(rotation: &Rotation) -> Result<bool> {
+    for component in layout::all(&rotation.start, Program::ControllerManager)? {
+        if component
+            .flag("service-account-private-key-file")?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `SHA256SUMS` of all files, as `sha256sum -c` reads it.

@@ -64,6 +64,15 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             from_kubeconfig.join(", ")
         ));
     }
+    if let Some((id, _)) = before
+        .objects_of("clustertrustbundles")
+        .find(|(id, object)| crate::coverage::is_published_bundle(id, object))
+    {
+        outcome.notes.push(format!(
+            "The controller manager also publishes {id}, under another name from now on: a pod that \
+             names the object instead of selecting it by its signer does not start any more."
+        ));
+    }
     if step.is_none() {
         outcome
             .absent
