@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::check::check;
 use crate::compile::{Compiled, compile, folder_of};
 use crate::diagnostic::{Code, Diagnostic, one_line, printable};
 use crate::input;
@@ -18,6 +19,8 @@ use crate::{collect, init};
 
 /// Exit code for a plan that does not hold.
 const PROOF_BROKEN: u8 = 1;
+/// Exit code for a plan that is not what its inputs give.
+const DIFFERS: u8 = 1;
 /// Exit code for bad input.
 const BAD_INPUT: u8 = 2;
 
@@ -37,6 +40,17 @@ enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// A form of a check's output.
+#[derive(Clone, Copy, ValueEnum)]
+enum CheckFormat {
+    /// For people: unified diffs.
+    Text,
+    /// For programs.
+    Json,
+    /// Annotations of a GitHub workflow.
+    Github,
 }
 
 #[derive(Subcommand)]
@@ -72,6 +86,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Compare plan/ and carota.lock with what the inputs give, without any secret.
+    #[command(
+        after_help = "Exit codes: 0 the same, 1 differs, 2 bad input.\n\nExample:\n  carota check plans/kubeadm-ha/cluster.toml --format github"
+    )]
+    Check {
+        /// The description of the cluster.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+        /// How to print what differs.
+        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+        format: CheckFormat,
+    },
     /// Explain a diagnostic code.
     #[command(after_help = "Example:\n  carota explain C017")]
     Explain {
@@ -85,7 +111,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cluster = match &arguments.command {
-        Command::Compile { cluster } | Command::Prove { cluster, .. } => Some(cluster.clone()),
+        Command::Compile { cluster }
+        | Command::Prove { cluster, .. }
+        | Command::Check { cluster, .. } => Some(cluster.clone()),
         _ => None,
     };
     match run(arguments.command) {
@@ -158,6 +186,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Compile { cluster } => return run_compile(&cluster),
         Command::Prove { cluster, format } => return prove(&cluster, format),
+        Command::Check { cluster, format } => return run_check(&cluster, format),
         Command::Explain { what } => explain(&what)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -241,6 +270,78 @@ fn prove(cluster: &Path, format: Format) -> anyhow::Result<ExitCode> {
         PROOF_BROKEN
     };
     Ok(ExitCode::from(code))
+}
+
+fn run_check(cluster: &Path, format: CheckFormat) -> anyhow::Result<ExitCode> {
+    let checked = check(cluster)?;
+    let holds = checked.compiled.may_be_written();
+    let mut text = String::new();
+    match format {
+        CheckFormat::Json => {
+            let report = serde_json::json!({
+                "carota": 1,
+                "same": checked.differences.is_empty(),
+                "proof_holds": holds,
+                "digest": checked.compiled.plan.digest,
+                "differences": checked.differences,
+            });
+            text = format!("{}\n", serde_json::to_string_pretty(&report)?);
+        }
+        CheckFormat::Text => {
+            for difference in &checked.differences {
+                text.push_str(&format!(
+                    "{} {}\n",
+                    difference.path,
+                    difference.kind.as_str()
+                ));
+                text.push_str(&difference.diff);
+            }
+            if checked.differences.is_empty() {
+                text.push_str(&format!(
+                    "the same, digest {}\n",
+                    checked.compiled.plan.digest
+                ));
+            }
+            text = printable(&text);
+        }
+        CheckFormat::Github => {
+            let folder = folder_of(cluster);
+            for difference in &checked.differences {
+                let path = folder.join(&difference.path);
+                let path = path
+                    .strip_prefix(".")
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .into_owned();
+                text.push_str(&format!(
+                    "::error file={},line={}::{} {}\n",
+                    github(&path),
+                    difference.line,
+                    github(&difference.path),
+                    difference.kind.as_str()
+                ));
+            }
+        }
+    }
+    print(&text)?;
+    if !holds {
+        writeln!(
+            anstream::stderr().lock(),
+            "{}",
+            printable(&verdict(&checked.compiled))
+        )?;
+    }
+    let same = checked.differences.is_empty() && holds;
+    Ok(ExitCode::from(if same { 0 } else { DIFFERS }))
+}
+
+/// Text in a workflow command: what would end it is encoded as GitHub decodes it.
+fn github(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+        .replace(':', "%3A")
+        .replace(',', "%2C")
 }
 
 /// The proof in words, with the outages that cluster.toml would have to accept.

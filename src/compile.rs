@@ -42,6 +42,22 @@ impl Compiled {
 
 /// Compiles the folder of `cluster.toml`.
 pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
+    let keyring = Keyring::load(&folder_of(cluster_toml).join("secrets"))?;
+    build(cluster_toml, |id, lock| Issuer::new(id, lock, keyring))
+}
+
+/// Compiles it again from what is committed: nothing is issued and no secret is read. What the lock
+/// lacks is an error.
+pub fn recompile(cluster_toml: &Path) -> Result<Compiled> {
+    build(cluster_toml, |id, lock| {
+        Issuer::new(id, lock, Keyring::default()).sealed()
+    })
+}
+
+fn build(
+    cluster_toml: &Path,
+    issuer: impl FnOnce(&str, Option<Lock>) -> Issuer,
+) -> Result<Compiled> {
     let name = file_name(cluster_toml);
     let folder = folder_of(cluster_toml);
     let text = input::read_text(
@@ -59,9 +75,8 @@ pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
     )?
     .map(|text| Lock::parse(&text, LOCK_FILE))
     .transpose()?;
-    let keyring = Keyring::load(&folder.join("secrets"))?;
     let mut imported = imported(&spec, folder)?;
-    let mut issuer = Issuer::new(&spec.id, lock, keyring);
+    let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
     let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
