@@ -114,12 +114,17 @@ pub fn is_published_bundle(id: &ObjectId, object: &Value) -> bool {
             == Some("kubernetes.io/kube-apiserver-serving")
 }
 
-/// Cheap: whether a text is worth searching. Every form of a certificate begins in one of these
-/// ways: PEM, DER in base64, PEM in base64, and that once more.
+/// Cheap: whether a text is worth searching. A certificate in any encoding shows as a long run of
+/// base64, even where it is folded over lines.
 fn may_hold_certificates(text: &str) -> bool {
-    ["BEGIN CERTIFICATE", "MII", "LS0t", "TFMwdE"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    /// Shorter than any line that base64 is folded into.
+    const RUN: usize = 48;
+    let in_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    text.contains("BEGIN CERTIFICATE")
+        || text
+            .as_bytes()
+            .split(|b| !in_base64(*b))
+            .any(|run| run.len() >= RUN)
 }
 
 fn relabel(mut error: Diagnostic, label: &str) -> Diagnostic {
