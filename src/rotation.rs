@@ -481,7 +481,8 @@ fn check_new_ca(spec: &Spec, name: CaName, old: &Certificate, new: &Certificate)
             "a rotation replaces the key: make the new CA with a key of its own",
         );
     }
-    if new.subject_der() == old.subject_der() {
+    // Names are compared as OpenSSL does: whatever the kind of string and the case.
+    if new.subject().eq_ignore_ascii_case(old.subject()) {
         return error(
             Code::ImportInvalid,
             format!(
