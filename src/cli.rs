@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::check::check;
 use crate::compile::{Compiled, compile, folder_of};
-use crate::diagnostic::{Code, Diagnostic, one_line, printable};
+use crate::diagnostic::{Code, Diagnostic, is_unprintable, one_line, printable};
 use crate::input;
 use crate::render::write;
 use crate::{collect, init};
@@ -145,6 +145,7 @@ fn rendered(error: &Diagnostic, cluster: Option<&Path>) -> String {
             return None;
         }
         let source = input::read_text(path, &place.file, input::MAX_FILE, "").ok()?;
+        let source = shown(&source);
         let at = place.offset_in(&source)?;
         Some((source, at, one_line(&place.file)))
     };
@@ -161,6 +162,17 @@ fn rendered(error: &Diagnostic, cluster: Option<&Path>) -> String {
         .element(Level::HELP.message(printable(&error.remedy)));
     // Colours are taken out again by the stream where it is no terminal.
     Renderer::styled().render(&[report])
+}
+
+/// A source as it may be shown: character by character the same, without what drives a terminal.
+fn shown(source: &str) -> String {
+    let safe = |c| match c {
+        '\n' | '\t' => c,
+        '\r' => ' ',
+        c if is_unprintable(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    source.chars().map(safe).collect()
 }
 
 /// How much of a line to underline: the string or the word that it begins with.

@@ -245,7 +245,8 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Control characters, and those that reorder or break lines (as in "Trojan Source").
-fn is_unprintable(c: char) -> bool {
+#[must_use]
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -461,7 +461,7 @@ fn toml_remedy(message: &str) -> String {
     let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     let quoted = |text| str::split(text, '`').skip(1).step_by(2);
     let candidates: Vec<&str> = quoted(expected).collect();
-    if candidates.is_empty() {
+    if !message.starts_with("unknown ") {
         return "correct the line; `carota init` writes a cluster.toml that is complete".into();
     }
     let name = quoted(found).next().unwrap_or_default();
