@@ -21,6 +21,17 @@ pub struct Case {
     folder: TempDir,
 }
 
+/// Where cases live: in memory where there is plenty, as each is some two hundred small files.
+fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let plenty = rustix::fs::statvfs(memory).is_ok_and(|s| s.f_bavail * s.f_frsize > 1 << 30);
+    if plenty {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
+
 /// The path in a case's folder of a file on a node.
 pub fn on(node: &str, path: &str) -> String {
     format!("snapshot/nodes/{node}{path}")
@@ -30,11 +41,24 @@ impl Case {
     /// The example as it is committed.
     pub fn new() -> Case {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/kubeadm-ha");
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(scratch()).unwrap();
         for name in ["cluster.toml", "carota.lock"] {
             fs::copy(example.join(name), folder.path().join(name)).unwrap();
         }
         copy(&example.join("snapshot"), &folder.path().join("snapshot"));
+        Case { folder }
+    }
+
+    /// cluster.toml of the example and nothing beside it: for what is refused before anything else is
+    /// read.
+    pub fn description() -> Case {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/kubeadm-ha");
+        let folder = tempfile::tempdir_in(scratch()).unwrap();
+        fs::copy(
+            example.join("cluster.toml"),
+            folder.path().join("cluster.toml"),
+        )
+        .unwrap();
         Case { folder }
     }
 

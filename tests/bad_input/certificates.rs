@@ -137,13 +137,11 @@ fn header(der: &[u8]) -> (usize, usize) {
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut out = vec![tag];
-    match u8::try_from(length) {
-        Ok(short) if short < 0x80 => out.push(short),
-        _ => out.extend([
-            0x82,
-            u8::try_from(length >> 8).unwrap(),
-            (length & 0xff) as u8,
-        ]),
+    let [.., high, low] = length.to_be_bytes();
+    match length {
+        0..0x80 => out.push(low),
+        0x80..0x100 => out.extend([0x81, low]),
+        _ => out.extend([0x82, high, low]),
     }
     out.extend(content);
     out
