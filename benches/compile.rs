@@ -34,7 +34,9 @@ fn main() {
     let compiled = compile(&folder.join("cluster.toml")).expect("the example compiles");
     measure("write plan/", || {
         let start = Instant::now();
-        write::plan(&folder, &compiled.plan).expect("the plan is written");
+        write::stage(&folder, &compiled.plan)
+            .and_then(write::Staged::put_in_place)
+            .expect("the plan is written");
         start.elapsed()
     });
     let _ = fs::remove_dir_all(&folder);

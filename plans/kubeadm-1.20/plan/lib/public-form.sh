@@ -81,8 +81,10 @@ END {
   if (mode == "secrets" && !secrets_shape()) { failed = 1; exit 4 }
   J = 1; O = 1
   while (J <= lines && !(check && ordinal)) {
-    if (O == 1 && line_start()) continue
-    step()
+    was = J SUBSEP O
+    if (O > 1 || !line_start()) step()
+    # Rather no public form than one that never ends.
+    if (was == J SUBSEP O) exit 4
   }
   if (check) exit !ordinal
 }
@@ -318,7 +320,7 @@ function line_start(   k, n, to) {
     to = V[J]
     sub(/["\047\\]*,?[ \t\r]*$/, "", to)
     if (length(to) > n) take(n + 1, J, length(to), "")
-    return 1
+    return O > 1
   }
   if (index(V[J], "-----BEGIN ") && public_block()) return 1
   if (wrapped()) return 1
@@ -370,25 +372,32 @@ function run_start(j, at,   chunk, from) {
 function base64_kind(text) {
   if (text ~ /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1/) return "key"
   if (text ~ /^VEZNd2RFeFRNVU5TVld/) return "token"
-  if (text ~ /^M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) return length(text) < 60 ? "token" : "key"
+  if (text ~ /^M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) return length(text) < 60 ? "" : "key"
   if (text ~ /^(ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN)/ && length(text) >= 40) return "token"
   return ""
 }
 
 # ---- One step on line J from offset O: the first thing that may be private, or the end of the line.
-function step(   rest, low, at, best, size, what) {
-  rest = O == 1 ? V[J] : substr(V[J], O)
+function step(   rest, low, at, best, size, what, partial) {
+  # A window, so that a long line stays linear; what starts near its end is seen whole in the next one.
+  rest = substr(V[J], O, 4096)
+  partial = (O + 4096 <= length(V[J]))
+  if (partial && rest ~ /^[A-Za-z0-9+\057_=-]+$/) { long_run(); return }
   low = tolower(rest)
   best = 0
-  if (match(low, /(token|pass|pwd|secret|key|credential|auth|psk|dsn|connectionstring)[a-z0-9_.-]*["\047\\]*[ \t]*[:=]|value["\047\\]*[ \t]*:|--[a-z0-9]/)) {
+  if ((names_a_secret(low) || index(low, "value")) && match(low, /(token|pass|pwd|secret|key|credential|auth|psk|dsn|connectionstring)[a-z0-9_.-]*["\047\\]*[ \t]*[:=]|value["\047\\]*[ \t]*:/)) {
     best = RSTART; size = RLENGTH
-    what = substr(low, best, 2) == "--" ? "flag" : "name"
+    what = "name"
   }
-  if (match(rest, /eyJ|:\/\/|-----BEGIN|---- BEGIN|carota-kept:/) && (!best || RSTART <= best)) {
+  if (index(low, "--") && names_a_secret(low) && match(low, /--[a-z0-9]/) && (!best || RSTART <= best)) {
+    best = RSTART; size = RLENGTH
+    what = "flag"
+  }
+  if ((index(rest, "eyJ") || index(rest, "://") || index(rest, "- BEGIN") || index(rest, "-BEGIN") || index(rest, "carota-kept:")) && match(rest, /eyJ|:\/\/|-----BEGIN|---- BEGIN|carota-kept:/) && (!best || RSTART <= best)) {
     best = RSTART; size = RLENGTH
     what = substr(rest, best, 1)
   }
-  if (match(rest, /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1|VEZNd2RFeFRNVU5TVld|ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN|M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) && (!best || run_from(RSTART) <= best)) {
+  if (length(rest) >= 40 && match(rest, /UFJJVkFURSBLRVkt|BSSVZBVEUgS0VZL|QUklWQVRFIEtFWS|VUZKSlZrRlVSU0JMUlZrd|VGSkpWa0ZVUlNCTFJWa3|VRkpKVmtGVVJTQkxSVmt0|QlNTVlpCVkVVZ1MwVlpM|JTU1ZaQlZFVWdTMFZaT|CU1NWWkJWRVVnUzBWWk|UVVrbFdRVlJGSUV0RldT|FVa2xXUVZSRklFdEZXU|RVWtsV1FWUkZJRXRGV1|VEZNd2RFeFRNVU5TVld|ZXlK|WlhsS|H4sI|SDRzSU|U0RSelN|M(II[A-Za-z0-9+\057][A-Za-z0-9+\057][AQgw]IBA|IG[A-Za-z0-9+\057]AgE[ABD]|[A-Za-z0-9+\057][A-Za-z0-9+\057]CAQ[AEI])/) && (!best || run_from(RSTART) <= best)) {
     best = RSTART; size = RLENGTH
     what = "base64"
   }
@@ -396,6 +405,7 @@ function step(   rest, low, at, best, size, what) {
     best = RSTART; size = RLENGTH
     what = "bootstrap"
   }
+  if (partial && (!best || best > 3500)) { put_to(O + 3499); return }
   if (!best) { next_line(); return }
   at = O + best - 1
   if (what == "name") name_at(at, size)
@@ -407,9 +417,22 @@ function step(   rest, low, at, best, size, what) {
   else if (what == "base64") base64_at(at)
   else bootstrap_at(at, size)
 }
+function names_a_secret(low) {
+  return index(low, "token") || index(low, "pass") || index(low, "secret") || index(low, "key") || index(low, "auth") || index(low, "credential") || index(low, "pwd") || index(low, "psk") || index(low, "dsn") || index(low, "connectionstring")
+}
+# A run of base64 longer than the window.
+function long_run(   end, chunk, text, what) {
+  for (end = O + 4096; (chunk = substr(V[J], end, 4096)) ~ /^[A-Za-z0-9+\057_=-]+$/; end += length(chunk));
+  match(chunk, /^[A-Za-z0-9+\057_=-]*/)
+  end += RLENGTH
+  text = substr(V[J], O, end - O)
+  what = base64_kind(text)
+  if (what == "") put_to(end - 13)
+  else take(O, J, end - 1, what == "key" ? text : "")
+}
 function run_from(start) { start = run_start(J, O + start - 1) - O + 1; return start < 1 ? 1 : start }
 
-function name_at(at, size,   text, sep, name, before, from, quoted, kind) {
+function name_at(at, size,   text, sep, name, before, from, quoted, kind, kept) {
   text = substr(V[J], at, size)
   sep = substr(text, size, 1)
   name = text
@@ -422,6 +445,7 @@ function name_at(at, size,   text, sep, name, before, from, quoted, kind) {
   while (name ~ /^[-.]/) { name = substr(name, 2); from++ }
   if (name == "value" && sep == ":") kind = env_kind(from, at + size, quoted)
   else kind = kind_of(name, sep)
+  if (kind == "" && (kept = index(text, "carota-kept:"))) { kept_at(at + kept - 1); return }
   if (kind == "") { put_to(at + size - 1); return }
   scalar(from, at + size, kind, sep, quoted)
 }
@@ -472,6 +496,7 @@ function flag_at(at,   rest, name, n, slashes, before, v, item) {
   match(rest, /^--[A-Za-z0-9_.-]*/)
   n = RLENGTH
   name = substr(rest, 3, n - 2)
+  if (name ~ /carota-kept$/) { put_to(at + n - 12); return }
   if (substr(V[J], at - 1, 1) == "-" || kind_of(name, "") == "") { put_to(at + n - 1); return }
   before = substr(V[J], 1, at - 1)
   rest = substr(rest, n + 1)
@@ -518,11 +543,11 @@ function url_at(at,   rest, n, v) {
   n = RLENGTH
   match(rest, /^:\/\/[^:]*:/)
   v = substr(rest, RLENGTH + 1, n - RLENGTH - 1)
-  if (says_nothing(v)) put_to(at + n - 1)
+  if (says_nothing(v)) put_to(at + 2)
   else take(at + RLENGTH, J, at + n - 2, "")
 }
 # A reference in the file itself is taken as a value, so that the way back is exact.
-function kept_at(at) { match(substr(V[J], at, 4000), /^[A-Za-z0-9:@\057._%#-]+/); take(at, J, at + RLENGTH - 1, "") }
+function kept_at(at) { match(substr(V[J], at, 200), /^carota-kept:[0-9]*/); take(at, J, at + RLENGTH - 1, "") }
 function bootstrap_at(at, size,   before, after) {
   before = substr(V[J], at - 1, 1); after = substr(V[J], at + size, 1)
   if (at == 1) before = ""
@@ -555,6 +580,7 @@ function pem_at(at,   rest, k, to, label) {
     if (k > J && V[k] ~ /-----BEGIN/) break
   }
   for (k = J + 1; k <= lines && V[k] ~ /^[ \t\\]*([A-Za-z0-9+\057=]+|(Proc-Type|DEK-Info|Comment|Version|Subject|X-[A-Za-z-]+): .*|[A-Z ]*PRIVATE KEY-+)?[ \t\r\\]*$/ && LS[k]; k++);
+  while (k - 1 > J && blank(V[k - 1])) k--
   take_pem(at, k - 1, k - 1 == J ? at + 11 + length_of_label(substr(V[J], at + 11, 60)) : end_of(k - 1))
 }
 function length_of_label(text) { match(text, /^[A-Z0-9 ]*(-----)?[A-Za-z0-9+\057=]*/); return RLENGTH - 1 }
@@ -745,25 +771,32 @@ contains_private() {
 
 # shellcheck disable=SC2016
 fill_form_program='
-function read_value(n,   name, line, text, first) {
+# The whole value: no text has the separator, so a line break at its end is seen.
+function read_value(n,   name, part, text, parts) {
   name = "value." n
-  first = 1
-  while ((status = (getline line < name)) > 0) { text = first ? line : text "\n" line; first = 0 }
+  RS = "\001"
+  while ((getline part < name) > 0) text = parts++ ? text RS part : part
+  RS = "\n"
   close(name)
-  if (first) missing(n)
+  if (!parts) missing(n)
   return text
 }
 function missing(what) { print "fill_form: a value is not there: " what > "/dev/stderr"; failed = 1; exit 1 }
-BEGIN { while ((getline line < "refs") > 0) { COUNT[line]++; PLACE[line, COUNT[line]] = ++total } }
+BEGIN {
+  while ((getline line < "refs") > 0) { COUNT[line]++; PLACE[line, COUNT[line]] = ++total }
+}
 {
   rest = $0
   while (match(rest, /carota-kept:(sha256:[0-9a-f]+|token@[A-Za-z0-9\057._%-]*#[0-9]+)/)) {
-    reference = substr(rest, RSTART, RLENGTH)
+    # A hash has 64 digits; what follows may look like one.
+    size = substr(rest, RSTART, 19) == "carota-kept:sha256:" && RLENGTH > 83 ? 83 : RLENGTH
+    at = RSTART
+    reference = substr(rest, at, size)
     if (!(reference in COUNT)) missing(reference)
     # The same value may stand in several layouts: the n-th time it is the n-th of them.
     if (USED[reference] < COUNT[reference]) USED[reference]++
-    printf "%s%s", substr(rest, 1, RSTART - 1), read_value(PLACE[reference, USED[reference]])
-    rest = substr(rest, RSTART + RLENGTH)
+    printf "%s%s", substr(rest, 1, at - 1), read_value(PLACE[reference, USED[reference]])
+    rest = substr(rest, at + size)
   }
   if (NR > newlines) printf "%s", rest
   else print rest
