@@ -144,8 +144,8 @@ pub enum Process {
     Kubelet(NodeName),
     /// All pods of a workload (`deployments/ns/name`) or one bare pod (`pods/ns/name`).
     Workload(ObjectId),
-    /// The holder of a kubeconfig outside the nodes. Starting means: acknowledged that the file
-    /// handed out last is in use and no older one.
+    /// The holder of a kubeconfig outside the nodes. Starting means: confirmed that the file handed
+    /// out in that state is in use, or a later one.
     User(NodeName),
 }
 
@@ -182,6 +182,8 @@ pub struct State {
     pub objects: BTreeMap<ObjectId, Arc<Value>>,
     /// Kubeconfigs that live outside the nodes, by the user's name.
     pub users: BTreeMap<NodeName, Arc<str>>,
+    /// In which states each user was handed another kubeconfig, in order.
+    pub handed_out: BTreeMap<NodeName, Vec<usize>>,
     /// In which state each process last started, confirmed. Absent: before state 0, having read
     /// what the snapshot shows.
     pub started: BTreeMap<Process, usize>,
@@ -333,6 +335,12 @@ impl Draft {
 
     /// Replaces a user's kubeconfig.
     pub fn write_user(&mut self, user: &NodeName, text: &str) {
+        let number = self.state.number;
+        self.state
+            .handed_out
+            .entry(user.clone())
+            .or_default()
+            .push(number);
         self.state.users.insert(user.clone(), text.into());
     }
 
@@ -341,6 +349,19 @@ impl Draft {
         if let Some(object) = self.state.objects.get_mut(id) {
             change(Arc::make_mut(object));
         }
+    }
+
+    /// A user has confirmed to use the `nth` file that was handed out (from 0), or a later one. Where
+    /// fewer were, the last counts.
+    pub fn confirm(&mut self, user: &NodeName, nth: usize) {
+        let files = self.state.handed_out.get(user);
+        let since = files
+            .and_then(|files| files.get(nth).or(files.last()))
+            .copied();
+        let process = Process::User(user.clone());
+        self.state
+            .started
+            .insert(process, since.unwrap_or(self.state.number));
     }
 
     /// Restarts a process in this step: it reads everything anew.
@@ -384,6 +405,7 @@ mod tests {
             nodes: BTreeMap::from([(name.clone(), Arc::new(node))]),
             objects: BTreeMap::new(),
             users: BTreeMap::new(),
+            handed_out: BTreeMap::new(),
             started: BTreeMap::new(),
         };
         (state, name)

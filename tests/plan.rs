@@ -11,7 +11,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use carota::pki::{Certificate, certificates_in_pem};
+use carota::pki::{CaRequest, Certificate, KeyAlgorithm, SigningCa, certificates_in_pem};
 use common::{carota, compile, copy_tree, edit, examples, inputs_of, judge, phases, table, tree};
 use sha2::{Digest, Sha256};
 
@@ -604,28 +604,33 @@ fn every_kind_of_ca_key_and_an_imported_intermediate_work() {
     );
 }
 
-/// A root and an intermediate, made by OpenSSL.
+/// A root and an intermediate under it, whose key signs.
 fn make_intermediate(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
-    let script = "
-        set -e
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.crt \\
-          -subj /CN=company-root -days 7000 -addext keyUsage=critical,keyCertSign
-        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.csr -subj /CN=company-etcd
-        printf 'basicConstraints=critical,CA:TRUE\\nkeyUsage=critical,keyCertSign,digitalSignature\\nsubjectKeyIdentifier=hash\\nauthorityKeyIdentifier=keyid\\n' >ext
-        openssl x509 -req -in ca.csr -CA root.crt -CAkey root.key -CAcreateserial -days 6000 -extfile ext -out one.crt
-        cat one.crt root.crt >ca.crt";
-    let output = Command::new("sh")
-        .arg("-c")
-        .arg(script)
-        .current_dir(folder)
-        .output()
+    let mint = |subject: &str, serial: u8| {
+        SigningCa::mint(&CaRequest {
+            subject: subject.to_owned(),
+            key: KeyAlgorithm::EcdsaP256,
+            not_before: 1_767_225_600,
+            not_after: 2_398_377_600,
+            serial: [serial; 16],
+        })
+        .unwrap()
+    };
+    let (root, own) = (mint("CN=company-root", 1), mint("CN=company-etcd", 2));
+    let own_validity = (own.certificate.not_before(), own.certificate.not_after());
+    let under = root
+        .reissue(
+            &own.certificate,
+            own_validity.0,
+            own_validity.1,
+            "intermediate",
+        )
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let root = root.certificate.to_pem();
+    fs::write(folder.join("ca.crt"), under.to_pem() + &root).unwrap();
+    fs::write(folder.join("ca.key"), own.key.to_pem().expose()).unwrap();
+    fs::write(folder.join("root.crt"), root).unwrap();
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use carota::names::{NodeName, NodePath};
 use carota::phases::{self, Done, Part, Phase};
 use carota::pki::{Certificate, Issuer, Keyring, Lock};
 use carota::rotation::Rotation;
 use carota::snapshot;
 use carota::spec::{CaName, Spec};
-use carota::state::{Entry, Process, State};
+use carota::state::{Entry, Node, Process, State};
 use carota::trust::{self, Direction, Moment, Proof};
 
 /// A step as the tests change it.
@@ -55,6 +56,11 @@ fn points(done: &[Done]) -> Vec<Point> {
 }
 
 fn prove(rotation: &Rotation<'_>, points: &[Point]) -> Proof {
+    let window = (rotation.spec.not_before, rotation.spec.window_end);
+    prove_within(rotation, points, window)
+}
+
+fn prove_within(rotation: &Rotation<'_>, points: &[Point], window: (i64, i64)) -> Proof {
     let cas: BTreeMap<CaName, (Certificate, Certificate)> = rotation
         .cas
         .iter()
@@ -71,14 +77,13 @@ fn prove(rotation: &Rotation<'_>, points: &[Point]) -> Proof {
             state: &point.state,
         })
         .collect();
-    let window = (rotation.spec.not_before, rotation.spec.window_end);
     trust::prove(&moments, window, rotation.spec.kubernetes, &cas).unwrap()
 }
 
-/// Runs `test` with the rotation of an example, its CAs issued for this run.
-fn with_example(example: &Path, test: impl FnOnce(&Rotation<'_>, Vec<Done>)) {
-    let text = fs::read_to_string(example.join("cluster.toml")).unwrap();
-    let spec = Spec::parse(&text, "cluster.toml").unwrap();
+/// Runs `run` with the rotation of an example, its CAs issued for this run.
+fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Done>)) {
+    let toml = fs::read_to_string(example.join("cluster.toml")).unwrap();
+    let spec = Spec::parse(&toml, "cluster.toml").unwrap();
     let start = snapshot::read(&example.join(&spec.snapshot), &spec).unwrap();
     let lock = fs::read_to_string(example.join("carota.lock")).unwrap();
     let lock = Some(Lock::parse(&lock, "carota.lock").unwrap());
@@ -87,18 +92,17 @@ fn with_example(example: &Path, test: impl FnOnce(&Rotation<'_>, Vec<Done>)) {
     let rotation =
         Rotation::prepare(&spec, start.clone(), &mut issuer, &mut BTreeMap::new()).unwrap();
     let done = phases::run(&rotation, &start).unwrap();
-    test(&rotation, done);
+    run(&rotation, done);
 }
 
 #[test]
 fn every_connection_of_the_examples_holds() {
     for example in common::examples() {
         with_example(&example, |rotation, done| {
-            let begin = std::time::Instant::now();
             let proof = prove(rotation, &points(&done));
-            println!("{:?}", begin.elapsed());
-            println!("{}", proof.render_text());
-            assert!(proof.holds(), "{}", example.display());
+            assert!(proof.holds(), "{}", proof.render_text());
+            // Users say of the last file that they use it, and nobody asks after it is narrowed.
+            assert_eq!(proof.leftovers, ["kubeconfig of alice"]);
         });
     }
 }
@@ -111,11 +115,11 @@ struct Mutant {
 
 /// Leaves out one restart: whoever should have started at `at` runs on.
 fn without_restart(points: &[Point], at: usize, process: &Process) -> Vec<Point> {
-    let number = points[at].state.number;
+    let started = points[at].state.started.get(process).copied();
     let before = points[at - 1].state.started.get(process).copied();
     let mut out = points.to_vec();
     for point in &mut out[at..] {
-        if point.state.started.get(process) == Some(&number) {
+        if point.state.started.get(process).copied() == started {
             match before {
                 Some(before) => point.state.started.insert(process.clone(), before),
                 None => point.state.started.remove(process),
@@ -244,10 +248,6 @@ const HARMLESS: [(&str, &str); 27] = [
         "13 writes the same files and restarts their readers, before 14",
     ),
     (
-        "08.2 kubeconfig of alice",
-        "13 hands out a file that trusts both CAs too, before 14",
-    ),
-    (
         "09.1 configmaps/shop/gateway-trust",
         "nobody in the snapshot reads it",
     ),
@@ -355,9 +355,19 @@ fn in_order(rotation: &Rotation<'_>, order: &[usize]) -> Result<Proof, String> {
         .map_err(|why| why.reason)
 }
 
+/// Phases without which the connections of the example hold, and why.
+const DISPENSABLE: [(usize, &str); 4] = [
+    (0, "it looks, and changes nothing"),
+    (
+        15,
+        "no workload of the example mounts a certificate that 14 re-issues",
+    ),
+    (16, "it looks, and changes nothing"),
+    (20, "helper files stay"),
+];
+
 #[test]
 fn a_phase_left_out_is_noticed() {
-    // 00 and 16 look; 06, 08 and 11 … see the assertion.
     with_example(&example("kubeadm-ha"), |rotation, done| {
         let sound = prove(rotation, &points(&done));
         let mut harmless = Vec::new();
@@ -365,24 +375,41 @@ fn a_phase_left_out_is_noticed() {
             let order: Vec<usize> = (0..phases::PHASES.len())
                 .filter(|at| *at != left_out)
                 .collect();
-            match in_order(rotation, &order) {
-                Ok(proof) if proof.holds() && proof.leftovers == sound.leftovers => {
-                    harmless.push(left_out);
-                }
-                Ok(proof) => println!(
-                    "{left_out}: {} broken, {} left",
-                    proof.broken.len(),
-                    proof.leftovers.len()
-                ),
-                Err(why) => println!("{left_out}: {why}"),
+            let goes_on = |proof: Proof| proof.holds() && proof.leftovers == sound.leftovers;
+            if in_order(rotation, &order).is_ok_and(goes_on) {
+                harmless.push(left_out);
             }
         }
-        println!("harmless {harmless:?}");
+        assert_eq!(harmless, DISPENSABLE.map(|(phase, _)| phase));
     });
 }
 
+/// Phases that may change places with the next one, and why. Within an act the order is the page's,
+/// not one that connections need.
+const COMMUTE: [(usize, &str); 13] = [
+    (0, "it looks, and changes nothing"),
+    (4, "both widen"),
+    (5, "both widen"),
+    (6, "both widen"),
+    (7, "both widen"),
+    (8, "both widen"),
+    (9, "both widen"),
+    (10, "both widen"),
+    (
+        11,
+        "who joins verifies API servers, whose certificates change in 14 only",
+    ),
+    (
+        14,
+        "no workload of the example mounts a certificate that 14 re-issues",
+    ),
+    (15, "both do nothing here"),
+    (16, "it looks, and changes nothing"),
+    (18, "both narrow, and no identity is old any more"),
+];
+
 #[test]
-fn neighbouring_phases_of_different_acts_cannot_be_swapped() {
+fn neighbouring_phases_are_not_swapped_without_notice() {
     with_example(&example("kubeadm-ha"), |rotation, _| {
         let mut harmless = Vec::new();
         for first in 0..phases::PHASES.len() - 1 {
@@ -392,7 +419,7 @@ fn neighbouring_phases_of_different_acts_cannot_be_swapped() {
                 harmless.push(first);
             }
         }
-        println!("harmless {harmless:?}");
+        assert_eq!(harmless, COMMUTE.map(|(phase, _)| phase));
     });
 }
 
@@ -540,7 +567,6 @@ fn the_pages_own_order_breaks_where_its_gaps_are() {
         "[\"cluster\", \"front-proxy\"]",
         |rotation| {
             let proof = prove(rotation, &page(rotation));
-            println!("{}", proof.render_text());
             let holes = [
                 (
                     "G1",
@@ -591,19 +617,19 @@ fn the_pages_own_order_breaks_where_its_gaps_are() {
                         && b.direction == direction
                         && (b.phase == phase || b.also_in.contains(&phase))
                 });
-                assert!(named, "{gap} is not named");
+                assert!(named, "{gap} is not named:\n{}", proof.render_text());
             }
         },
     );
 }
 
-/// Runs `test` with a rotation of some of an example's CAs, minted for this run.
-fn with_cas(example: &Path, cas: &str, test: impl FnOnce(&Rotation<'_>)) {
-    let text = fs::read_to_string(example.join("cluster.toml")).unwrap();
+/// Runs `run` with a rotation of some of an example's CAs, minted for this run.
+fn with_cas(example: &Path, cas: &str, run: impl FnOnce(&Rotation<'_>)) {
+    let toml = fs::read_to_string(example.join("cluster.toml")).unwrap();
     let all = "[\"cluster\", \"front-proxy\", \"etcd\"]";
-    assert!(text.contains(all));
+    assert!(toml.contains(all));
     let mut kept = String::new();
-    for table in text.replace(all, cas).split_inclusive("\n\n") {
+    for table in toml.replace(all, cas).split_inclusive("\n\n") {
         let of_other = CaName::ALL.iter().any(|name| {
             table.contains(&format!("[rotation.ca.{name}]")) && !cas.contains(name.as_str())
         });
@@ -616,5 +642,113 @@ fn with_cas(example: &Path, cas: &str, test: impl FnOnce(&Rotation<'_>)) {
     let keyring = Keyring::load(Path::new("no secrets here")).unwrap();
     let mut issuer = Issuer::new(&spec.id, None, keyring);
     let rotation = Rotation::prepare(&spec, start, &mut issuer, &mut BTreeMap::new()).unwrap();
-    test(&rotation);
+    run(&rotation);
+}
+
+/// The line of a kubeconfig that holds the client certificate.
+fn certificate_line(text: &str) -> &str {
+    let found = text
+        .lines()
+        .find(|line| line.contains("client-certificate-data"));
+    found.unwrap()
+}
+
+#[test]
+fn a_certificate_of_somebody_else_is_noticed() {
+    with_example(&example("kubeadm-ha"), |rotation, done| {
+        let mut points = points(&done);
+        let node = NodeName::new("cp-1").unwrap();
+        let path = |name: &str| NodePath::new(&format!("/etc/kubernetes/{name}.conf")).unwrap();
+        for point in points.iter_mut().filter(|point| point.phase >= 13) {
+            let other = point
+                .state
+                .file(&node, &path("controller-manager"))
+                .unwrap();
+            let other = certificate_line(&other.text).to_owned();
+            let files = &mut Arc::make_mut(point.state.nodes.get_mut(&node).unwrap()).files;
+            let Some(Entry::File(file)) = files.get_mut(&path("scheduler")) else {
+                panic!()
+            };
+            file.text = file
+                .text
+                .replace(certificate_line(&file.text), &other)
+                .into();
+        }
+        let proof = prove(rotation, &points);
+        let [broken] = &proof.broken[..] else {
+            panic!("{}", proof.render_text())
+        };
+        assert_eq!(
+            (broken.direction, broken.phase),
+            (Direction::IdentityChanges, 13)
+        );
+        assert_eq!(broken.client, "kube-scheduler on cp-1");
+        assert!(
+            broken.reason.contains("`system:kube-controller-manager`"),
+            "{}",
+            broken.reason
+        );
+    });
+}
+
+#[test]
+fn a_certificate_that_ends_within_the_window_does_not_hold() {
+    with_example(&example("kubeadm-ha"), |rotation, done| {
+        let begin = rotation.spec.not_before;
+        let proof = prove_within(rotation, &points(&done), (begin, begin + 3 * 365 * 86_400));
+        assert!(
+            proof
+                .broken
+                .iter()
+                .any(|b| b.phase == 0 && b.reason.contains("expired on"))
+        );
+    });
+}
+
+/// A node like `like`, with a name of its own in its kubeconfigs.
+fn sibling(like: &Node, number: usize) -> Node {
+    let mut node = like.clone();
+    for (path, entry) in &mut node.files {
+        if let Entry::File(file) = entry {
+            let own = path.as_str().ends_with("kubelet.conf");
+            let text = file.text.replace("worker-1", &format!("node-{number}"));
+            file.text = if own {
+                text.into()
+            } else {
+                file.text.to_string().into()
+            };
+        }
+    }
+    node
+}
+
+#[test]
+#[ignore = "a benchmark: run it in release"]
+fn five_thousand_nodes() {
+    with_example(&example("kubeadm-ha"), |rotation, done| {
+        let mut points = points(&done);
+        let worker = NodeName::new("worker-1").unwrap();
+        let mut last: Option<(Arc<Node>, Vec<Arc<Node>>)> = None;
+        for point in &mut points {
+            let like = point.state.nodes[&worker].clone();
+            let kubelet = Process::Kubelet(worker.clone());
+            let started = point.state.started.get(&kubelet).copied();
+            let known = last.take().filter(|(of, _)| Arc::ptr_eq(of, &like));
+            let (_, nodes) = last.insert(known.unwrap_or_else(|| {
+                let all = (0..5000).map(|number| Arc::new(sibling(&like, number)));
+                (like.clone(), all.collect())
+            }));
+            for (number, node) in nodes.iter().enumerate() {
+                let name = NodeName::new(&format!("node-{number}")).unwrap();
+                point.state.nodes.insert(name.clone(), node.clone());
+                if let Some(started) = started {
+                    point.state.started.insert(Process::Kubelet(name), started);
+                }
+            }
+        }
+        let begin = std::time::Instant::now();
+        let proof = prove(rotation, &points);
+        println!("{:?}, {} edges", begin.elapsed(), proof.edges.len());
+        assert!(proof.holds());
+    });
 }

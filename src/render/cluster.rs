@@ -25,7 +25,7 @@ pub enum Ownership {
 
 /// Who owns the changes of an object. `fills_tokens`: whether the controller manager writes token
 /// Secrets, which it does when it has the key that signs them
-/// (pkg/controller/serviceaccount/tokens_controller.go).
+/// (`pkg/controller/serviceaccount/tokens_controller.go`).
 pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership {
     let kind = object.get("type").and_then(Value::as_str);
     match (&*id.kind, &*id.name) {

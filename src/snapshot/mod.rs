@@ -64,6 +64,7 @@ fn assemble(folder: &Path, nodes: BTreeMap<NodeName, Arc<Node>>) -> Result<State
         nodes,
         objects: objects::read(folder)?,
         users: files::read_users(folder)?,
+        handed_out: BTreeMap::new(),
         started: BTreeMap::new(),
     })
 }

@@ -168,6 +168,7 @@ pub struct Artifacts<'a> {
     pub judge: Judge,
     programs: HashMap<usize, Rc<Vec<Started>>>,
     kubelets: HashMap<u64, Option<Rc<Configured>>>,
+    kubelets_by_address: HashMap<usize, Option<Rc<Configured>>>,
     views: HashMap<&'a str, Option<Rc<View>>>,
     views_by_address: HashMap<usize, Option<Rc<View>>>,
     trusts: HashMap<&'a str, TrustId>,
@@ -182,6 +183,7 @@ impl<'a> Artifacts<'a> {
             judge,
             programs: HashMap::new(),
             kubelets: HashMap::new(),
+            kubelets_by_address: HashMap::new(),
             views: HashMap::new(),
             views_by_address: HashMap::new(),
             trusts: HashMap::new(),
@@ -282,25 +284,17 @@ impl<'a> Artifacts<'a> {
         let Some(files) = state.nodes.get(node) else {
             return Ok(None);
         };
-        let key = configuration_hash(files);
-        if let Some(known) = self.kubelets.get(&key) {
+        let address = Arc::as_ptr(files) as usize;
+        if let Some(known) = self.kubelets_by_address.get(&address) {
             return Ok(known.clone());
         }
-        let found = layout::kubelet(state, node)?.map(|kubelet| {
-            let config = kubelet.config.as_ref().map(|(_, config)| config);
-            Rc::new(Configured {
-                serving: config
-                    .and_then(|c| c.tls_cert_file.as_deref())
-                    .and_then(|p| NodePath::new(p).ok()),
-                serving_is_signed: config.is_some_and(|c| c.server_tls_bootstrap == Some(true)),
-                kubeconfig: kubelet.kubeconfig,
-                bootstrap_kubeconfig: kubelet.bootstrap_kubeconfig,
-                client_ca_file: kubelet.client_ca_file,
-                rotates: kubelet.rotates,
-                static_pods: kubelet.static_pods,
-            })
-        });
+        let key = configuration_hash(files);
+        let found = match self.kubelets.get(&key) {
+            Some(known) => known.clone(),
+            None => read_kubelet(state, node)?,
+        };
         self.kubelets.insert(key, found.clone());
+        self.kubelets_by_address.insert(address, found.clone());
         Ok(found)
     }
 
@@ -450,6 +444,23 @@ impl<'a> Artifacts<'a> {
         self.objects.insert(key, id);
         Ok(Some(id))
     }
+}
+
+fn read_kubelet(state: &State, node: &NodeName) -> Result<Option<Rc<Configured>>> {
+    let Some(kubelet) = layout::kubelet(state, node)? else {
+        return Ok(None);
+    };
+    let config = kubelet.config.as_ref().map(|(_, config)| config);
+    let serving = config.and_then(|c| c.tls_cert_file.as_deref());
+    Ok(Some(Rc::new(Configured {
+        serving: serving.and_then(|p| NodePath::new(p).ok()),
+        serving_is_signed: config.is_some_and(|c| c.server_tls_bootstrap == Some(true)),
+        kubeconfig: kubelet.kubeconfig,
+        bootstrap_kubeconfig: kubelet.bootstrap_kubeconfig,
+        client_ca_file: kubelet.client_ca_file,
+        rotates: kubelet.rotates,
+        static_pods: kubelet.static_pods,
+    })))
 }
 
 /// Which clusters and users of a kubeconfig belong together.

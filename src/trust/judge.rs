@@ -356,3 +356,65 @@ pub fn describe(certificate: &Certificate) -> String {
         certificate.fingerprint().get(..16).unwrap_or_default()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{CaRequest, KeyAlgorithm, SigningCa};
+
+    const WINDOW: (i64, i64) = (1_893_456_000, 1_894_665_600);
+
+    fn ca(name: &str, not_after: i64) -> Certificate {
+        let request = CaRequest {
+            subject: format!("CN={name}"),
+            key: KeyAlgorithm::EcdsaP256,
+            not_before: WINDOW.0 - 60,
+            not_after,
+            serial: [1; 16],
+        };
+        SigningCa::mint(&request).unwrap().certificate
+    }
+
+    #[test]
+    fn what_a_signer_is_yet_to_sign_needs_the_signer_itself_trusted() {
+        let (old, new) = (
+            ca("kubernetes", WINDOW.1 + 60),
+            ca("kubernetes", WINDOW.1 + 60),
+        );
+        let mut judge = Judge::new(WINDOW);
+        let role = judge.role(Role::Client);
+        let only_old = judge.trust(Trust::Anchors(vec![old.clone()]));
+        let both = judge.trust(Trust::Anchors(vec![old, new.clone()]));
+        let by_new = judge.credential(Credential::IssuedBy(new));
+        // One name for both: the key decides.
+        assert!(judge.verdict(only_old, by_new, role).is_some());
+        assert!(judge.verdict(both, by_new, role).is_none());
+        let (trusts, one) = (judge.set(vec![both, only_old]), judge.set(vec![by_new]));
+        assert_eq!(judge.judge(trusts, one, role).unwrap().trust, only_old);
+    }
+
+    #[test]
+    fn an_anchor_that_ends_within_the_window_is_none() {
+        let short = ca("short", WINDOW.1 - 1);
+        let mut judge = Judge::new(WINDOW);
+        let role = judge.role(Role::Client);
+        let trust = judge.trust(Trust::Anchors(vec![short.clone()]));
+        let signed = judge.credential(Credential::IssuedBy(short));
+        assert!(judge.verdict(trust, signed, role).is_some());
+    }
+
+    #[test]
+    fn who_shows_no_certificate_is_not_refused_for_it_and_who_lacks_one_is() {
+        let mut judge = Judge::new(WINDOW);
+        let role = judge.role(Role::Client);
+        let nothing = judge.trust(Trust::Absent("there is nothing".into()));
+        let token = judge.credential(Credential::None);
+        let missing = judge.credential(Credential::Absent("it is gone".into()));
+        let open = judge.trust(Trust::Unverified);
+        assert_eq!(judge.verdict(nothing, token, role), None);
+        assert_eq!(
+            judge.verdict(open, missing, role).as_deref(),
+            Some("it is gone")
+        );
+    }
+}

@@ -140,17 +140,16 @@ fn local_kubelets(edges: &[Edge]) -> BTreeSet<NodeName> {
             .or_default()
             .insert(&edge.server);
     }
+    let all: BTreeSet<&str> = servers.values().flatten().copied().collect();
+    if all.len() < 2 {
+        return BTreeSet::new();
+    }
     servers
         .into_iter()
         .filter_map(|(client, servers)| {
             let node = client.strip_prefix("kubelet on ")?;
             let own = format!("API server on {node}");
-            let apis: BTreeSet<_> = edges
-                .iter()
-                .filter(|e| e.kind == Kind::Signed)
-                .map(|e| &e.server)
-                .collect();
-            (servers.len() == 1 && servers.contains(own.as_str()) && apis.len() > 1)
+            (servers.len() == 1 && servers.contains(own.as_str()))
                 .then(|| NodeName::new(node).ok())
                 .flatten()
         })

@@ -2,11 +2,11 @@
 //!
 //! Knows edges, inputs and the judge. It must not know how a value is found or a verdict reached.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::edges::{Check, Edge, Kind};
-use super::inputs::{InputId, Inputs};
-use super::judge::{self, Credential, CredentialId, Failure, SetId, Trust};
+use super::inputs::{HistoryId, InputId, Inputs};
+use super::judge::{self, Credential, CredentialId, Failure, RoleId, SetId, Trust};
 use super::matrix::{Bits, Labels, cell, label};
 use super::outages::Outage;
 use super::timeline::Stretch;
@@ -19,6 +19,10 @@ use crate::state::Process;
 /// Key of a broken edge: its place in the list, and the direction.
 type BrokenKey = (usize, Direction);
 
+/// What a check depends on: kind and direction, the histories of both sides, the role where
+/// anything is verified, and whether both are on one node.
+type Likeness = (Kind, Direction, HistoryId, HistoryId, Option<RoleId>, bool);
+
 /// The proof in the making.
 pub struct Prover<'c, 't> {
     window: (i64, i64),
@@ -28,6 +32,8 @@ pub struct Prover<'c, 't> {
     cells: BTreeMap<(Kind, Direction), Vec<Bits>>,
     broken: BTreeMap<BrokenKey, BrokenEdge>,
     weaknesses: BTreeSet<String>,
+    /// Checks that hold throughout, by what they depend on.
+    sound: HashSet<Likeness>,
     /// The inputs.
     pub inputs: Inputs<'t>,
 }
@@ -48,6 +54,7 @@ impl<'c, 't> Prover<'c, 't> {
             cells: BTreeMap::new(),
             broken: BTreeMap::new(),
             weaknesses,
+            sound: HashSet::new(),
             inputs,
         }
     }
@@ -60,11 +67,32 @@ impl<'c, 't> Prover<'c, 't> {
         ];
         for (check, direction) in checks {
             let Some(check) = check else { continue };
-            if self.holds_before(index, edge, check, direction)? {
-                self.prove_check(index, edge, check, direction)?;
+            let alike = self.likeness(edge.kind, direction, check)?;
+            // Thousands of nodes ask the same question.
+            if self.sound.contains(&alike) {
+                continue;
+            }
+            if self.holds_before(index, edge, check, direction)?
+                && self.prove_check(index, edge, check, direction)?
+            {
+                self.sound.insert(alike);
             }
         }
         Ok(())
+    }
+
+    /// Everything on which a check's outcome, and its part in the matrix, depend.
+    fn likeness(&mut self, kind: Kind, direction: Direction, check: Check) -> Result<Likeness> {
+        let trust = self.inputs.history(check.trust)?;
+        let credential = self.inputs.history(check.credential)?;
+        let role = (!self.inputs.verifies_nothing(trust)).then_some(check.role);
+        let same_node = self.on_one_node(check);
+        Ok((kind, direction, trust, credential, role, same_node))
+    }
+
+    fn on_one_node(&self, check: Check) -> bool {
+        let node = &self.inputs.input(check.trust).node;
+        node.is_some() && *node == self.inputs.input(check.credential).node
     }
 
     /// What does not hold in the snapshot is not broken by the rotation, and nothing is proven of it.
@@ -112,13 +140,15 @@ impl<'c, 't> Prover<'c, 't> {
         Ok(false)
     }
 
+    /// Looks at a check in every stretch; says whether it holds in all.
     fn prove_check(
         &mut self,
         index: usize,
         edge: &Edge,
         check: Check,
         direction: Direction,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut holds = true;
         let stretches = self.inputs.timeline.stretches().to_vec();
         for (place, stretch) in stretches.iter().enumerate() {
             let failure = self.failure(check, *stretch)?;
@@ -137,10 +167,11 @@ impl<'c, 't> Prover<'c, 't> {
             *part = (part.0 | used, part.1 | trusted);
             cells[column].broken |= failure.is_some();
             if let Some(failure) = failure {
+                holds = false;
                 self.breaks(index, edge, check, direction, place, &failure)?;
             }
         }
-        Ok(())
+        Ok(holds)
     }
 
     fn column(&self, moment: usize) -> usize {
@@ -154,12 +185,7 @@ impl<'c, 't> Prover<'c, 't> {
     /// The first combination that fails in a stretch. Two sides on one node are at the same step of
     /// it; two on different nodes may be anywhere in it.
     fn failure(&mut self, check: Check, stretch: Stretch) -> Result<Option<Failure>> {
-        let node = |inputs: &Inputs<'_>, id| inputs.input(id).node.clone();
-        let (a, b) = (
-            node(&self.inputs, check.trust),
-            node(&self.inputs, check.credential),
-        );
-        if a.is_some() && a == b {
+        if self.on_one_node(check) {
             for step in stretch.first..=stretch.last {
                 let trusts = self.inputs.in_step(check.trust, step)?;
                 let credentials = self.inputs.in_step(check.credential, step)?;
@@ -460,16 +486,13 @@ impl<'c, 't> Prover<'c, 't> {
     pub fn leftovers(&mut self, edges: &[Edge]) -> Result<Vec<String>> {
         let last = self.inputs.timeline.len() - 1;
         let mut out = BTreeSet::new();
-        for check in edges
-            .iter()
-            .flat_map(|e| [e.of_server, e.of_client])
-            .flatten()
-        {
-            let set = self.inputs.at_end(check.trust, last)?;
-            if self.labels.trusted(&self.inputs.artifacts.judge, set) & (label::OLD | label::BOTH)
-                != 0
-            {
-                out.insert(self.inputs.input(check.trust).label.clone());
+        let checks = edges.iter().flat_map(|e| [e.of_server, e.of_client]);
+        let trusts: BTreeSet<InputId> = checks.flatten().map(|check| check.trust).collect();
+        for trust in trusts {
+            let set = self.inputs.at_end(trust, last)?;
+            let bits = self.labels.trusted(&self.inputs.artifacts.judge, set);
+            if bits & (label::OLD | label::BOTH) != 0 {
+                out.insert(self.inputs.input(trust).label.clone());
             }
         }
         Ok(out.into_iter().collect())

@@ -4,7 +4,9 @@
 //! Knows flags and files. It must not know certificates.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
+use super::artifacts::Started;
 use super::inputs::Inputs;
 use super::{BrokenEdge, Direction};
 use crate::diagnostic::Result;
@@ -14,56 +16,56 @@ use crate::state::Process;
 /// Programs that, started again with the flags they have, would miss a file that is there today.
 pub fn find(inputs: &mut Inputs<'_>) -> Result<Vec<BrokenEdge>> {
     let mut out = Vec::new();
-    let timeline = inputs.timeline;
-    let nodes: Vec<NodeName> = timeline.state(0).nodes.keys().cloned().collect();
-    for node in nodes {
-        let before = named(inputs, &node, 0)?;
-        if before.is_empty() {
-            continue;
-        }
-        let mut seen = BTreeSet::new();
-        for (process, program, _, _) in &before {
-            for (now, since) in timeline.starts(process).into_iter().enumerate().skip(1) {
-                for read in since..=now {
-                    let flags = named(inputs, &node, read)?;
-                    for (_, _, flag, path) in flags
-                        .iter()
-                        .filter(|(of, name, _, _)| of == process && name == program)
-                    {
-                        let there = |at: usize| timeline.state(at).file(&node, path).is_some();
-                        // What the collector withheld was never there.
-                        let never = before.iter().any(|(_, _, _, p)| p == path) && !there(0);
-                        if !there(now) && !never && seen.insert((process.clone(), flag.clone())) {
-                            out.push(broken(inputs, now, process, (flag, path)));
-                        }
-                    }
-                }
-            }
+    for node in inputs.timeline.state(0).nodes.keys() {
+        let before = inputs.artifacts.programs(inputs.timeline.state(0), node)?;
+        for program in before.iter() {
+            find_on(inputs, node, program, &mut out)?;
         }
     }
     Ok(out)
 }
 
-/// Every file that the programs of a node name at a moment: process, program, flag, path.
-fn named(
+/// Whether one program could start again after each change of its node's files.
+fn find_on(
     inputs: &mut Inputs<'_>,
     node: &NodeName,
-    at: usize,
-) -> Result<Vec<(Process, &'static str, String, NodePath)>> {
-    let state = inputs.timeline.state(at);
-    let mut out = Vec::new();
-    for started in inputs.artifacts.programs(state, node)?.iter() {
-        let process = Process::StaticPod(node.clone(), started.manifest.clone());
-        for (flag, path) in &started.files {
-            out.push((
-                process.clone(),
-                started.program.as_str(),
-                format!("--{flag}"),
-                path.clone(),
-            ));
+    program: &Started,
+    out: &mut Vec<BrokenEdge>,
+) -> Result<()> {
+    let timeline = inputs.timeline;
+    let process = Process::StaticPod(node.clone(), program.manifest.clone());
+    let versions = timeline.node_versions(node);
+    let there = |path: &NodePath, at: usize| timeline.state(at).file(node, path).is_some();
+    let mut seen = BTreeSet::new();
+    for (now, since) in timeline.starts(&process).into_iter().enumerate().skip(1) {
+        if versions[now] != now {
+            continue;
+        }
+        let mut reads: Vec<usize> = (since..=now).map(|at| versions[at]).collect();
+        reads.dedup();
+        for read in reads {
+            let running = inputs.artifacts.programs(timeline.state(read), node)?;
+            for (flag, path) in flags(&running, program) {
+                // What the collector withheld was never there.
+                let never = program.files.values().any(|p| p == path) && !there(path, 0);
+                if !there(path, now) && !never && seen.insert(flag) {
+                    out.push(broken(inputs, now, &process, (flag, path)));
+                }
+            }
         }
     }
-    Ok(out)
+    Ok(())
+}
+
+/// The flags of a program, as it stands among all of its node, and the files that they name.
+fn flags<'p>(
+    running: &'p Rc<Vec<Started>>,
+    program: &Started,
+) -> impl Iterator<Item = (&'static str, &'p NodePath)> {
+    running
+        .iter()
+        .filter(|s| s.program == program.program && s.manifest == program.manifest)
+        .flat_map(|s| s.files.iter().map(|(flag, path)| (*flag, path)))
 }
 
 fn broken(
@@ -83,13 +85,13 @@ fn broken(
         phase_name: moment.phase_name.clone(),
         step: moment.step,
         step_title: moment.title.clone(),
-        reason: format!("{flag} names {path}, which is not there: it could not start again"),
+        reason: format!("--{flag} names {path}, which is not there: it could not start again"),
         certificate: String::new(),
         certificate_from: String::new(),
         bundle: Vec::new(),
         bundle_from: String::new(),
         remedy: format!(
-            "write {path} before {flag} names it, and keep it until {process} has started without it"
+            "write {path} before --{flag} names it, and keep it until {process} has started without it"
         ),
         also_in: Vec::new(),
     }

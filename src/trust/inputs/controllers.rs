@@ -3,6 +3,8 @@
 //!
 //! Knows what such a controller reads, and when. It must not know who uses what it makes.
 
+use std::rc::Rc;
+
 use super::super::judge::{Credential, Trust};
 use super::{InputId, Inputs, KubeconfigOf, object_label};
 use crate::diagnostic::Result;
@@ -14,7 +16,7 @@ use crate::state::{ObjectId, State};
 impl<'a> Inputs<'a> {
     /// What the signer of any controller manager may sign with while a step is carried out: its file
     /// as of any election since it started, or as it is now.
-    pub fn signed(&mut self, step: usize) -> Result<Vec<usize>> {
+    pub fn signed(&mut self, step: usize) -> Result<Rc<Vec<usize>>> {
         const SIGNERS: [&str; 4] = [
             "cluster-signing-cert-file",
             "cluster-signing-kubelet-client-cert-file",
@@ -47,6 +49,7 @@ impl<'a> Inputs<'a> {
         }
         out.sort_unstable();
         out.dedup();
+        let out = Rc::new(out);
         self.signers[step] = Some(out.clone());
         Ok(out)
     }
@@ -72,12 +75,12 @@ impl<'a> Inputs<'a> {
     /// A certificate that nobody has seen: whoever keeps it lets it be signed by the cluster, and
     /// replaces it no later than the certificates of the inputs are.
     pub(super) fn assumed(&mut self, while_used: &[InputId], now: usize) -> Result<Vec<usize>> {
-        let mut out = self.signed(now)?;
+        let mut out = self.signed(now)?.to_vec();
         let at_first = self.signed(0)?;
         for input in while_used {
             let set = self.in_step(*input, now)?;
             let judge = &self.artifacts.judge;
-            for signer in &at_first {
+            for signer in at_first.iter() {
                 let Credential::IssuedBy(ca) = judge.credential_of(*signer) else {
                     continue;
                 };

@@ -13,9 +13,10 @@ mod controllers;
 mod values;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::artifacts::Artifacts;
-use super::judge::{Credential, Judge, SetId};
+use super::judge::{Credential, Judge, SetId, Trust};
 use super::reload::{self, Class};
 use super::timeline::{Stretch, Timeline};
 use crate::diagnostic::Result;
@@ -108,6 +109,8 @@ pub struct Input {
 
 /// Number of an [`Input`].
 pub type InputId = usize;
+/// Number of what an input may be in every step.
+pub type HistoryId = usize;
 
 /// A controller manager, for what it signs with and publishes.
 struct Manager {
@@ -118,12 +121,13 @@ struct Manager {
 
 /// Everything that is known of one input over time.
 struct Track {
-    input: Input,
+    input: Rc<Input>,
     class: Class,
     starts: Vec<usize>,
     versions: Vec<usize>,
     /// The set in each step, as far as asked for.
     sets: Vec<Option<SetId>>,
+    history: Option<HistoryId>,
 }
 
 /// All inputs and their values over time.
@@ -135,11 +139,13 @@ pub struct Inputs<'a> {
     kubernetes: Version,
     tracks: Vec<Track>,
     numbers: HashMap<Input, InputId>,
+    histories: HashMap<Vec<SetId>, HistoryId>,
+    open_history: Option<HistoryId>,
     managers: Vec<Manager>,
     api_servers: Vec<(NodeName, NodePath)>,
     node_versions: HashMap<NodeName, Vec<usize>>,
     front_proxy: Vec<usize>,
-    signers: Vec<Option<Vec<usize>>>,
+    signers: Vec<Option<Rc<Vec<usize>>>>,
     roots: Vec<Option<Vec<usize>>>,
 }
 
@@ -176,6 +182,8 @@ impl<'a> Inputs<'a> {
             kubernetes,
             tracks: Vec::new(),
             numbers: HashMap::new(),
+            histories: HashMap::new(),
+            open_history: None,
             managers,
             api_servers,
             node_versions: HashMap::new(),
@@ -202,11 +210,12 @@ impl<'a> Inputs<'a> {
             reload::class(input.row, self.kubernetes)
         };
         self.tracks.push(Track {
-            input: input.clone(),
+            input: Rc::new(input.clone()),
             class,
             starts,
             versions,
             sets: vec![None; self.timeline.len()],
+            history: None,
         });
         self.numbers.insert(input, self.tracks.len() - 1);
         Ok(self.tracks.len() - 1)
@@ -266,7 +275,7 @@ impl<'a> Inputs<'a> {
     fn unchanged(&mut self, id: InputId, step: usize) -> Result<Option<SetId>> {
         let track = &self.tracks[id];
         if step < 3
-            || track.starts[step - 2] != track.starts[step - 1]
+            || (track.input.process.is_some() && track.starts[step - 2] != track.starts[step - 1])
             || track.versions[step] != track.versions[step - 2]
         {
             return Ok(None);
@@ -276,8 +285,12 @@ impl<'a> Inputs<'a> {
             track.input.what,
             What::KubeletClient { .. } | What::KubeletServing
         );
-        if before.is_some() && renews && self.signed(step)? != self.signed(step - 1)? {
-            return Ok(None);
+        if before.is_some() && renews {
+            self.signed(step)?;
+            self.signed(step - 1)?;
+            if self.signers[step] != self.signers[step - 1] {
+                return Ok(None);
+            }
         }
         Ok(before)
     }
@@ -305,13 +318,40 @@ impl<'a> Inputs<'a> {
         if renews {
             // Another node may lag behind within the steps in which this kubelet started.
             for now in self.timeline.stretch_begin(since)..=step {
-                out.extend(self.signed(now)?);
+                out.extend(self.signed(now)?.iter().copied());
             }
         }
         // A signer that does not start signs nothing: that is the signer's own edge.
         let judge = &self.artifacts.judge;
         out.retain(|id| matches!(judge.credential_of(*id), Credential::IssuedBy(_)));
         Ok(out)
+    }
+
+    /// The number of an input's history: its sets in every step.
+    pub fn history(&mut self, id: InputId) -> Result<HistoryId> {
+        if let Some(known) = self.tracks[id].history {
+            return Ok(known);
+        }
+        let mut sets = Vec::with_capacity(self.timeline.len());
+        for step in 0..self.timeline.len() {
+            sets.push(self.in_step(id, step)?);
+        }
+        let next = self.histories.len();
+        let number = *self.histories.entry(sets).or_insert(next);
+        self.tracks[id].history = Some(number);
+        Ok(number)
+    }
+
+    /// Whether nothing is verified in any step of a history of trust.
+    pub fn verifies_nothing(&mut self, history: HistoryId) -> bool {
+        let judge = &mut self.artifacts.judge;
+        let open = judge.trust(Trust::Unverified);
+        let open = judge.set(vec![open]);
+        *self.open_history.get_or_insert_with(|| {
+            let sets = vec![open; self.timeline.len()];
+            let next = self.histories.len();
+            *self.histories.entry(sets).or_insert(next)
+        }) == history
     }
 
     /// Every value that an input may have in a stretch.

@@ -120,7 +120,7 @@ impl<'a> Inputs<'a> {
                 })
             }
             What::PublishedFrontProxy => return self.published_front_proxy(now).map(|id| vec![id]),
-            What::Signed => return self.signed(now),
+            What::Signed => return Ok(self.signed(now)?.to_vec()),
             What::Assumed { while_used } => return self.assumed(while_used, now),
             _ => self.artifacts.judge.credential(Credential::Unknown),
         };
