@@ -48,7 +48,8 @@ struct Applied {
 #[derive(Default)]
 pub struct ClusterPart {
     lines: Vec<String>,
-    back: Vec<String>,
+    /// What undoes them: the lines that belong together, in the order of the way back.
+    back: Vec<Vec<String>>,
     applied: BTreeMap<String, String>,
     fills_tokens: bool,
     /// The objects that change, with who owns the change.
@@ -62,9 +63,14 @@ pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
         ..ClusterPart::default()
     };
     let mut before = &done.before;
+    // What controllers publish follows the nodes. Where another phase changed those, that phase's way
+    // back comes later, and there is nothing to wait for yet.
+    let mut follows = false;
     for step in &done.outcome.steps {
         if step.part == Part::Cluster {
-            out.take_step(before, &step.after, &step.actions);
+            out.take_step(before, &step.after, &step.actions, follows);
+        } else {
+            follows = true;
         }
         before = &step.after;
     }
@@ -82,7 +88,7 @@ pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
 }
 
 impl ClusterPart {
-    fn take_step(&mut self, before: &State, after: &State, actions: &[Action]) {
+    fn take_step(&mut self, before: &State, after: &State, actions: &[Action], follows: bool) {
         let (mut asks, mut rest): (Vec<_>, Vec<_>) = actions
             .iter()
             .partition(|a| matches!(a, Action::Acknowledge { .. } | Action::Note(_)));
@@ -121,7 +127,9 @@ impl ClusterPart {
                 Ownership::Awaited => {
                     let at = |o: &Value| wait_for_secret(&id, o);
                     self.lines.push(at(new));
-                    back.push(vec![at(old)]);
+                    if follows {
+                        back.push(vec![at(old)]);
+                    }
                 }
                 Ownership::Pruned => self.prune(&id, old, new),
             }
@@ -130,7 +138,9 @@ impl ClusterPart {
             let line =
                 |hash| format!("wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t{hash}\n");
             self.lines.push(line(new));
-            back.push(vec![line(old)]);
+            if follows {
+                back.push(vec![line(old)]);
+            }
         }
         // What is rolled without a change of its own (nothing today) or gated.
         let applied: Vec<ObjectId> = self.objects.iter().map(|(id, _)| id.clone()).collect();
@@ -138,9 +148,14 @@ impl ClusterPart {
         for action in rest {
             self.take_action(action);
         }
-        // The way back undoes the last first.
-        let mut back: Vec<String> = back.into_iter().rev().flatten().collect();
+        // The way back undoes the last first; but what pods read when they start is there before they
+        // are rolled.
+        back.reverse();
         back.append(&mut self.back);
+        back.sort_by_key(|lines| match lines.first() {
+            Some(line) if line.starts_with("wait-ca") => 0,
+            _ => lines.len(),
+        });
         self.back = back;
     }
 
@@ -207,7 +222,7 @@ impl ClusterPart {
             .collect();
         if !self.lines.is_empty() {
             out.push(("CLUSTER".into(), self.lines.concat()));
-            out.push(("CLUSTER-BACK".into(), self.back.concat()));
+            out.push(("CLUSTER-BACK".into(), self.back.concat().concat()));
         }
         out
     }

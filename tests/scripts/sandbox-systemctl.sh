@@ -1,0 +1,48 @@
+#!/bin/sh
+# Stands in for systemd and for the kubelet of one node, $SANDBOX: keeps its processes as directories
+# of $SANDBOX/proc, and in $SANDBOX/served what each server shows to those who connect.
+set -eu
+PATH=/usr/bin:/bin # not the stand-ins of the fault injection
+
+# start NAME: a new process in place of the one of this name; its command line on standard input
+start() {
+  for process in "$SANDBOX"/proc/[0-9]*; do
+    read -r comm 2>/dev/null <"$process/comm" || continue
+    [ "$comm" != "$(printf '%.15s' "$1")" ] || rm -rf "$process"
+  done
+  read -r last 2>/dev/null <"$SANDBOX/last-pid" || last=100
+  pid=$((last + 1))
+  echo "$pid" >"$SANDBOX/last-pid"
+  mkdir -p "$SANDBOX/proc/$pid"
+  cat >"$SANDBOX/command"
+  tr '\n' '\000' <"$SANDBOX/command" >"$SANDBOX/proc/$pid/cmdline"
+  echo "$pid ($1) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 $((pid * 10)) 20" >"$SANDBOX/proc/$pid/stat"
+  printf '%.15s\n' "$1" >"$SANDBOX/proc/$pid/comm"
+}
+
+flag() { sed -n "s/^--$1=//p" "$SANDBOX/command"; }
+
+case $1 in
+  static-pod)
+    [ -f "$2" ] || exit 0
+    name=${2##*/}
+    sed -n '/^  - command:/,/^    image:/s/^    - //p' "$2" | start "${name%.yaml}"
+    mkdir -p "$SANDBOX/served"
+    case ${name%.yaml} in
+      kube-apiserver) cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$(flag advertise-address):$(flag secure-port)" ;;
+      # reads its files anew for each connection
+      etcd) ln -sf "$SANDBOX$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379" ;;
+      # reads it once
+      kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
+    esac
+    ;;
+  restart) echo "/usr/bin/$2" | start "$2" ;;
+  show)
+    for process in "$SANDBOX"/proc/[0-9]*; do
+      read -r comm 2>/dev/null <"$process/comm" || continue
+      [ "$comm" != "$4" ] || echo "MainPID=${process##*/}"
+    done
+    ;;
+  is-active | daemon-reload) ;;
+  *) echo "unexpected: $*" >&2 && exit 1 ;;
+esac
