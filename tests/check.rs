@@ -75,7 +75,7 @@ fn every_kind_of_tampering_is_found_at_its_place() {
             &f.join("plan/README.md"),
             "What could go wrong",
             "Nothing can go wrong",
-        )
+        );
     });
     assert!(
         text.contains("-## What could go wrong\n+## Nothing can go wrong\n"),
@@ -105,7 +105,7 @@ fn every_kind_of_tampering_is_found_at_its_place() {
             &f.join("cluster.toml"),
             "window = \"14d\"",
             "window = \"13d\"",
-        )
+        );
     });
     assert!(text.contains("plan/01-distribute-ca/PHASE is not what the inputs give\n"));
 }

@@ -2,10 +2,16 @@
 //! lead from the snapshot to the new cluster, certificates that OpenSSL accepts, diffs that `patch`
 //! applies, an end that looks like the beginning.
 
+#![allow(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "paths on nodes are case-sensitive"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -49,8 +55,7 @@ fn the_committed_plan_is_what_its_inputs_give_without_any_secret() {
         for (path, file) in &committed {
             assert!(
                 made[path] == *file,
-                "{} differs: compile the example again",
-                path
+                "{path} differs: compile the example again"
             );
         }
         assert_eq!(
@@ -241,7 +246,10 @@ fn certificates_of(text: &str) -> Vec<Certificate> {
 }
 
 /// One issued leaf of a lock: the CA's name, the fingerprint that it replaces, itself.
-fn issued(folder: &Path) -> (BTreeMap<String, String>, Vec<(String, String, Certificate)>) {
+type IssuedLeaf = (String, String, Certificate);
+
+/// The new CAs of a lock, by name, and its leaves.
+fn issued(folder: &Path) -> (BTreeMap<String, String>, Vec<IssuedLeaf>) {
     let lock: toml::Table =
         toml::from_str(&fs::read_to_string(folder.join("carota.lock")).unwrap()).unwrap();
     let cas = lock["ca"]
@@ -481,7 +489,6 @@ fn private_values_are_in_no_public_output() {
         let found = public.windows(value.len()).any(|window| window == value);
         assert!(!found, "a private value of {} bytes is public", value.len());
     }
-    use std::os::unix::fs::PermissionsExt as _;
     for (path, _) in tree(&folder.path().join("secrets")) {
         let meta = fs::metadata(folder.path().join("secrets").join(&path)).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o600, "{path}");

@@ -212,7 +212,7 @@ fn mutants(points: &[Point]) -> Vec<Mutant> {
 
 /// What may be left out without harm to a connection, and why. A name stands for all that begin
 /// with it.
-const HARMLESS: [(&str, &str); 27] = [
+const HARMLESS: [(&str, &str); 26] = [
     (
         "01.1 /etc/kubernetes/pki/etcd/ca-new",
         "only the cluster's signer reads a new CA from a file of its own",

@@ -3,6 +3,11 @@
 //! through all phases forth, back and forth again. Stand-ins only for what cannot run there: kubectl and
 //! the controllers behind it, systemd, the kubelet, and connections to servers.
 
+#![allow(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "paths on nodes are case-sensitive"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod twin;
@@ -61,10 +66,11 @@ impl Made {
         made.compile();
         let phase = fs::read_to_string(made.folder().join("plan/00-preflight/PHASE")).unwrap();
         let uid = phase.lines().find_map(|l| l.strip_prefix("cluster-uid\t"));
-        made.uid = uid.expect("the cluster's UID").to_owned();
+        uid.expect("the cluster's UID").clone_into(&mut made.uid);
         made
     }
 
+    #[allow(clippy::unused_self, reason = "it reads as its place")]
     fn temporary(&self) -> TempDir {
         temporary()
     }
@@ -135,7 +141,11 @@ impl Made {
             .lines()
             .find(|l| l.starts_with("plan/ written"))
             .unwrap();
-        self.digest = written.rsplit(' ').next().unwrap().to_owned();
+        written
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .clone_into(&mut self.digest);
         assert_eq!(self.digest.len(), 64, "{said}");
     }
 
@@ -170,7 +180,7 @@ fn the_whole_plan_runs_both_ways_and_ends_as_it_began_with_new_cas() {
     }
 }
 
-/// Each run in the next shell, or with CAROTA_SANDBOX=all everything in each shell.
+/// Each run in the next shell, or with `CAROTA_SANDBOX=all` everything in each shell.
 fn shells() -> Vec<Option<usize>> {
     if std::env::var("CAROTA_SANDBOX").is_ok_and(|value| value == "all") {
         (0..SHELLS.len()).map(Some).collect()
@@ -484,10 +494,9 @@ fn keys_belong_to_their_certificates(node: &str, files: &Files) {
             Some((text, content(files, &format!("{stem}.crt"))))
         } else if path.ends_with(".pem") {
             Some((text.clone(), text))
-        } else if let Some(key) = scalar(&text, "client-key-data") {
-            Some((key, scalar(&text, "client-certificate-data").unwrap()))
         } else {
-            None
+            scalar(&text, "client-key-data")
+                .map(|key| (key, scalar(&text, "client-certificate-data").unwrap()))
         };
         if let Some((key, certificate)) = pair {
             seen += 1;

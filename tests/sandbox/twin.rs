@@ -235,6 +235,7 @@ impl Twins {
     }
 
     /// The text with every reference replaced by a private value.
+    #[allow(clippy::unused_self, reason = "it reads as its place")]
     fn private(&self, name: &str, text: &str, owner: Option<&Path>) -> String {
         let mut out = String::new();
         for line in text.split_inclusive('\n') {

@@ -353,9 +353,9 @@ impl<'a> World<'a> {
             if part == "node" {
                 self.on_nodes(phase, &nodes, verbs);
             } else {
-                verbs.iter().for_each(|verb| {
+                for verb in verbs {
                     self.run(phase, verb, None);
-                });
+                }
             }
         }
     }
