@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tools::{WORKLOAD_ANNOTATION, field, remove_field, set_field, text};
-use super::{Action, Phase};
+use super::tools::{WORKLOAD_ANNOTATION, field, remove_field, set_field, step, text};
+use super::{Action, Part, Phase, Step};
+use crate::diagnostic::Result;
 use crate::names::NodePath;
 use crate::rotation::Rotation;
 use crate::state::{Draft, ObjectId, Process, State};
@@ -266,7 +267,7 @@ impl Restarts {
     }
 
     /// Rolls the workloads in a draft: a new template annotation, and their processes start anew.
-    pub fn roll(&self, rotation: &Rotation, phase: &Phase, draft: &mut Draft) {
+    fn roll(&self, rotation: &Rotation, phase: &Phase, draft: &mut Draft) {
         let value = format!("{}-phase-{:02}", rotation.spec.id, phase.number);
         for id in &self.rolled {
             draft.change_object(id, |object| {
@@ -282,6 +283,20 @@ impl Restarts {
         for (id, _) in &self.gated {
             draft.restart(Process::Workload(id.clone()));
         }
+    }
+
+    /// The step that rolls them, one after another; None where there are none.
+    pub fn step(
+        &self,
+        rotation: &Rotation,
+        phase: &Phase,
+        before: &State,
+        title: &str,
+    ) -> Result<Option<Step>> {
+        step(before, title, Part::Cluster, self.actions(), |draft| {
+            self.roll(rotation, phase, draft);
+            Ok(())
+        })
     }
 
     /// The rollouts and gates that confirm it.

@@ -23,6 +23,17 @@ pub enum Ownership {
     Pruned,
 }
 
+impl Ownership {
+    /// One word, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ownership::Applied => "applied",
+            Ownership::Awaited => "awaited",
+            Ownership::Pruned => "pruned",
+        }
+    }
+}
+
 /// Who owns the changes of an object. `fills_tokens`: whether the controller manager writes token
 /// Secrets, which it does when it has the key that signs them
 /// (`pkg/controller/serviceaccount/tokens_controller.go`).

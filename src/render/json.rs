@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::PhaseView;
-use super::cluster::Ownership;
 use crate::coverage::Coverage;
 use crate::digest::sha256;
 use crate::pki::Certificate;
@@ -118,14 +117,7 @@ fn phase(view: &PhaseView) -> Value {
         .cluster
         .objects
         .iter()
-        .map(|(id, owner)| {
-            let owner = match owner {
-                Ownership::Applied => "applied",
-                Ownership::Awaited => "awaited",
-                Ownership::Pruned => "pruned",
-            };
-            json!({"object": id.to_string(), "change": owner})
-        })
+        .map(|(id, owner)| json!({"object": id.to_string(), "change": owner.as_str()}))
         .collect();
     let acknowledgements: Vec<Value> = view
         .cluster

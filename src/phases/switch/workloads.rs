@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::Result;
-use crate::phases::tools::step;
 use crate::phases::widen::extension_trust::declared_restarts;
-use crate::phases::{Act, Outcome, Part, Phase, workloads};
+use crate::phases::{Act, Outcome, Phase, workloads};
 use crate::rotation::{Rotation, secret_certificates};
 use crate::spec::ConsumerMode;
 use crate::state::State;
@@ -32,15 +31,11 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         .collect();
     let mut restarts = workloads::mounting_secrets(before, &secrets);
     restarts.extend(declared_restarts(rotation, before, ConsumerMode::Replace));
-    let step = step(
+    let step = restarts.step(
+        rotation,
+        &PHASE,
         before,
         "roll the workloads, one after another",
-        Part::Cluster,
-        restarts.actions(),
-        |draft| {
-            restarts.roll(rotation, &PHASE, draft);
-            Ok(())
-        },
     )?;
     if step.is_none() {
         outcome.absent.push(

@@ -60,15 +60,11 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             .push("No webhook, APIService or CRD holds a CA that is rotated.".into());
     }
     outcome.steps.extend(objects);
-    let rolled = step(
+    let rolled = restarts.step(
+        rotation,
+        &PHASE,
         &last,
         "roll handlers and aggregated API servers",
-        Part::Cluster,
-        restarts.actions(),
-        |draft| {
-            restarts.roll(rotation, &PHASE, draft);
-            Ok(())
-        },
     )?;
     if rolled.is_none() {
         outcome

@@ -58,15 +58,11 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     // A DaemonSet that reads a kubeconfig of the host has it in memory until it starts again.
     let readers = workloads::mounting_host_paths(before, &shared);
-    let rolled = step(
+    let rolled = readers.step(
+        rotation,
+        &PHASE,
         &last,
         "roll workloads that read these files",
-        Part::Cluster,
-        readers.actions(),
-        |draft| {
-            readers.roll(rotation, &PHASE, draft);
-            Ok(())
-        },
     )?;
     outcome.steps.extend(rolled);
     outcome.notes.extend(readers.notes);

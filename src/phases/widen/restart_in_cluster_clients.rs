@@ -1,9 +1,8 @@
 //! 04: pods that use the API start anew, with old and new CA.
 
 use crate::diagnostic::Result;
-use crate::phases::tools::step;
 use crate::phases::workloads;
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Phase};
 use crate::rotation::Rotation;
 use crate::spec::CaName;
 use crate::state::State;
@@ -31,15 +30,11 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         return Ok(outcome);
     }
     let restarts = workloads::using_api(before);
-    let step = step(
+    let step = restarts.step(
+        rotation,
+        &PHASE,
         before,
         "roll the workloads, one after another",
-        Part::Cluster,
-        restarts.actions(),
-        |draft| {
-            restarts.roll(rotation, &PHASE, draft);
-            Ok(())
-        },
     )?;
     if step.is_none() {
         outcome
