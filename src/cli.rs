@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::bundle::Source;
 use crate::check::check;
 use crate::compile::{Compiled, compile, folder_of};
 use crate::diagnostic::{Code, Diagnostic, is_unprintable, one_line, printable};
@@ -97,6 +98,27 @@ enum Command {
         /// How to print what differs.
         #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
         format: CheckFormat,
+    },
+    /// Pack what is carried to a node: the plan, and the private files of that node alone.
+    #[command(
+        after_help = "Examples:\n  carota bundle cluster.toml --node cp-1\n  carota bundle cluster.toml --all --out bundles --recipient age1…"
+    )]
+    Bundle {
+        /// The description of the cluster; its folder holds plan/ and secrets/.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+        /// A node; may be given several times.
+        #[arg(long, value_name = "NAME", required_unless_present = "all")]
+        node: Vec<String>,
+        /// Every node of the plan, a tar for each.
+        #[arg(long, conflicts_with = "node")]
+        all: bool,
+        /// The folder to write to; it must exist.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+        /// Encrypt for this recipient with the `age` program; may be given several times.
+        #[arg(long, value_name = "RECIPIENT")]
+        recipient: Vec<String>,
     },
     /// Explain a diagnostic code.
     #[command(after_help = "Example:\n  carota explain C017")]
@@ -199,6 +221,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compile { cluster } => return run_compile(&cluster),
         Command::Prove { cluster, format } => return prove(&cluster, format),
         Command::Check { cluster, format } => return run_check(&cluster, format),
+        Command::Bundle {
+            cluster,
+            node,
+            all,
+            out,
+            recipient,
+        } => bundle(&cluster, (!all).then_some(&node), &out, &recipient)?,
         Command::Explain { what } => explain(&what)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -374,6 +403,37 @@ fn verdict(compiled: &Compiled) -> String {
         ));
     }
     text
+}
+
+/// Writes the bundle of each of these nodes, or of all.
+fn bundle(
+    cluster: &Path,
+    nodes: Option<&Vec<String>>,
+    out: &Path,
+    recipients: &[String],
+) -> anyhow::Result<()> {
+    let source = Source::read(folder_of(cluster))?;
+    let nodes: Vec<&str> = match nodes {
+        Some(named) => named.iter().map(String::as_str).collect(),
+        None => source.nodes().into_iter().collect(),
+    };
+    // All of them are whole before the first is written.
+    let bundles = nodes
+        .into_iter()
+        .map(|node| source.bundle(node))
+        .collect::<Result<Vec<_>, _>>()?;
+    for bundle in bundles {
+        let ending = if recipients.is_empty() { "" } else { ".age" };
+        let path = out.join(format!("{}{ending}", bundle.name));
+        write::private_file(&path, &bundle.bytes, recipients)?;
+        let text = format!(
+            "{}: {} private files\n",
+            path.display(),
+            bundle.private_files
+        );
+        print(&printable(&text))?;
+    }
+    Ok(())
 }
 
 fn explain(what: &str) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! The one idea: a rotation is a sequence of states. Arrows between the modules run one way:
 //! `cli → render → trust → phases → edit/pki → state → snapshot/spec`.
 
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod collect;

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -197,6 +198,61 @@ fn put_private(root: &Path, path: &str, text: &PrivateText) -> io::Result<()> {
         return Ok(());
     }
     put(&at, text.expose().as_bytes(), 0o600)
+}
+
+/// Writes a file that holds private keys, whole or not at all, through the `age` program if there is
+/// anybody to encrypt it for.
+pub fn private_file(path: &Path, bytes: &[u8], recipients: &[String]) -> Result<()> {
+    let written = if recipients.is_empty() {
+        put(path, bytes, 0o600)
+    } else {
+        put_encrypted(path, bytes, recipients)
+    };
+    written.map_err(|e| {
+        Diagnostic::new(
+            Code::OutputFailed,
+            format!("{} could not be written: {e}", path.display()),
+            "see that its folder exists, and that there is space and permission",
+        )
+    })
+}
+
+fn put_encrypted(path: &Path, bytes: &[u8], recipients: &[String]) -> io::Result<()> {
+    let making = making(path);
+    let written = encrypt(&making, bytes, recipients).and_then(|()| fs::rename(&making, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&making);
+    }
+    written
+}
+
+fn encrypt(to: &Path, bytes: &[u8], recipients: &[String]) -> io::Result<()> {
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    let mut age = Command::new("age")
+        .args(recipients.iter().flat_map(|r| ["-r", r]))
+        .stdin(Stdio::piped())
+        .stdout(file.try_clone()?)
+        .spawn()
+        .map_err(|e| io::Error::new(e.kind(), format!("the age program does not start: {e}")))?;
+    let given = age.stdin.take().map(|mut to| to.write_all(bytes));
+    if !age.wait()?.success() {
+        return Err(io::Error::other("age failed, see above"));
+    }
+    given.transpose()?;
+    file.sync_all()
+}
+
+/// Where a file is made before it takes its place; what a killed run left there is removed.
+fn making(path: &Path) -> PathBuf {
+    let mut making = PathBuf::from(path).into_os_string();
+    making.push(".carota-new");
+    let making = PathBuf::from(making);
+    let _ = fs::remove_file(&making);
+    making
 }
 
 /// Writes a file whole or not at all.

@@ -29,6 +29,28 @@ use common::{carota, edit, judge, phases};
 use twin::certificates_of;
 use world::{Entry, Files, SHELLS, World, assert_same, text};
 
+/// What the scripts ask people for by name, on the whole way: the halves of phases that cannot be seen
+/// from where the next script runs, what only people know, and the pods that no roll reaches.
+const ASKED: [&str; 17] = [
+    "00-preflight",
+    "02-controller-manager-root-ca",
+    "04-restart-in-cluster-clients",
+    "04-restart-in-cluster-clients: debug",
+    "08-kubeconfig-trust",
+    "09-extension-trust",
+    "10-kubelet-trust",
+    "11-bootstrap-trust",
+    "14-leaf-certificates",
+    "16-verify",
+    "17-retire-service-accounts",
+    "17-retire-service-accounts: debug",
+    "18-retire-control-plane",
+    "destroy-backups",
+    "external-clients",
+    "user-alice",
+    "user-alice-certificate",
+];
+
 /// A made cluster, collected and compiled.
 pub struct Made {
     dir: TempDir,
@@ -64,6 +86,7 @@ impl Made {
         }
         made.collect();
         made.compile();
+        made.carry();
         let phase = fs::read_to_string(made.folder().join("plan/00-preflight/PHASE")).unwrap();
         let uid = phase.lines().find_map(|l| l.strip_prefix("cluster-uid\t"));
         uid.expect("the cluster's UID").clone_into(&mut made.uid);
@@ -80,9 +103,33 @@ impl Made {
         self.dir.path().join("rotation")
     }
 
-    /// What was carried to a node: plan/ and secrets/.
-    fn carried(&self, _node: &str) -> PathBuf {
-        self.folder()
+    /// Where a node's bundle was unpacked: plan/ and secrets/.
+    fn carried(&self, node: &str) -> PathBuf {
+        let unpacked = self.dir.path().join("carried").join(node);
+        let top = fs::read_dir(unpacked).unwrap().next().unwrap();
+        top.unwrap().path()
+    }
+
+    /// Packs what each node gets, and unpacks it there.
+    fn carry(&self) {
+        let (folder, bundles) = (self.folder(), self.dir.path().join("bundles"));
+        fs::create_dir(&bundles).unwrap();
+        let out = bundles.to_str().unwrap();
+        let output = carota(&["bundle", "cluster.toml", "--all", "--out", out], &folder);
+        assert!(output.status.success(), "{}", text(&output));
+        for node in &self.nodes {
+            let to = self.dir.path().join("carried").join(node);
+            fs::create_dir_all(&to).unwrap();
+            let name = fs::read_dir(&bundles).unwrap().map(|e| e.unwrap().path());
+            let tar = { name }.find(|p| p.to_str().unwrap().ends_with(&format!("-{node}.tar")));
+            let status = Command::new("tar")
+                .args(["-x", "-p", "-f"])
+                .args([tar.unwrap(), "-C".into(), to])
+                .status();
+            assert!(status.unwrap().success());
+            let secrets = self.carried(node).join("secrets");
+            assert_eq!(node.starts_with("cp-"), secrets.is_dir(), "{node}");
+        }
     }
 
     fn collect(&self) {
@@ -215,7 +262,8 @@ fn both_ways(made: &Made, shell: Option<usize>) -> usize {
         }
     }
     ends_as_it_began(made, &start, &world);
-    println!("asked for: {:?}", world.asked.lock().unwrap());
+    let asked = world.asked.lock().unwrap();
+    assert_eq!(asked.iter().map(String::as_str).collect::<Vec<_>>(), ASKED);
     world.runs.load(Ordering::Relaxed)
 }
 

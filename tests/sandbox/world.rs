@@ -14,9 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use crate::Made;
-use crate::common::table;
+use crate::common::{judge, table};
 
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
+/// All that a node needs beside a shell; the last node has no more than this.
+const TOOLS: &str = "awk cat chmod chown cp date df dirname find id ln mkdir mktemp mv readlink rm rmdir sed \
+    sha256sum sleep sort stat sync tr uname wc dash bash busybox";
 /// The file operations that a run can be killed at.
 const OPERATIONS: [&str; 9] = [
     "cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir",
@@ -60,6 +63,7 @@ impl<'a> World<'a> {
         };
         for folder in [
             "bin",
+            "tools",
             "fault",
             "home-node",
             "home-admin",
@@ -80,6 +84,11 @@ impl<'a> World<'a> {
         );
         for name in OPERATIONS {
             world.program("fault", name, &stand_in("fault.sh"));
+        }
+        for name in TOOLS.split_whitespace() {
+            let found = ["/usr/bin", "/bin"].map(|d| Path::new(d).join(name));
+            let found = found.iter().find(|p| p.exists()).expect(name);
+            symlink(found, world.dir.path().join("tools").join(name)).unwrap();
         }
         world.record_cluster();
         for node in &made.nodes {
@@ -197,11 +206,19 @@ impl<'a> World<'a> {
         folder
     }
 
+    /// The PATH of a place.
+    fn programs(&self, node: Option<&str>) -> String {
+        let dir = self.dir.path().display();
+        if node == self.made.nodes.last().map(String::as_str) {
+            return format!("{dir}/tools");
+        }
+        format!("{dir}/bin:{}", std::env::var("PATH").unwrap())
+    }
+
     /// A script's command; no node: the cluster's part.
     pub fn command(&self, phase: &str, verb: &str, node: Option<&str>) -> Command {
         let shell = self.shell(phase, verb, node);
         let mut command = Command::new(shell[0]);
-        let path = std::env::var("PATH").unwrap();
         let bin = self.dir.path().join("bin");
         let folder = match node {
             Some(node) => self.made.carried(node),
@@ -211,7 +228,7 @@ impl<'a> World<'a> {
             .args(&shell[1..])
             .arg(folder.join("plan").join(phase).join(format!("{verb}.sh")))
             .args(["--timeout", "5", "--digest", &self.made.digest])
-            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("PATH", self.programs(node))
             .env("TMPDIR", self.temporary(node))
             .envs(self.places())
             .current_dir(self.dir.path().join("tmp"));
@@ -267,8 +284,9 @@ impl<'a> World<'a> {
                 }
                 // Pods that no roll reaches: a person starts them anew.
                 Some(23) if text.contains("debug (started") => {
-                    let now = "debug Running 2999-01-01T00:00:00Z\n";
-                    fs::write(self.cluster().join("pods"), now).unwrap();
+                    let now = ["-u", "+debug Running %Y-%m-%dT%H:%M:%SZ"];
+                    fs::write(self.cluster().join("pods"), judge("date", &now, b"").stdout)
+                        .unwrap();
                     self.asked.lock().unwrap().insert(format!("{phase}: debug"));
                     continue;
                 }
@@ -294,12 +312,14 @@ impl<'a> World<'a> {
         fs::write(state.join("count"), "0\n").unwrap();
         let mut command = self.command(phase, verb, Some(node));
         let key = (phase.to_owned(), "control plane".to_owned());
-        let path = std::env::var("PATH").unwrap();
         let dir = self.dir.path();
         command
             .args(self.answers.lock().unwrap().get(&key).into_iter().flatten())
             .process_group(0)
-            .env("PATH", format!("{0}/fault:{0}/bin:{path}", dir.display()))
+            .env(
+                "PATH",
+                format!("{}/fault:{}", dir.display(), self.programs(Some(node))),
+            )
             .env("FAULT", &state)
             .env("FAULT_AT", at.to_string())
             .env("FAULT_MODE", "kill");
