@@ -1763,7 +1763,7 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         );
         assert_eq!(
             calls()
-                .matches("apply --server-side --field-manager=carota --force-conflicts -f -")
+                .matches("apply --validate=false --server-side --field-manager=carota --force-conflicts -f -")
                 .count(),
             1,
             "{}",

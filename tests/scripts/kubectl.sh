@@ -8,7 +8,7 @@ case "$*" in
   *'get nodes'*) cat "$CLUSTER/nodes" ;;
   *'get pods -n kube-system -l tier'*) cat "$CLUSTER/static-pods" ;;
   *'get pods'*) cat "$CLUSTER/pods" ;;
-  *'apply --server-side'*) cat >>"$CLUSTER/applied" && echo 'configmap/x serverside-applied' ;;
+  *'apply --validate=false --server-side'*) cat >>"$CLUSTER/applied" && echo 'configmap/x serverside-applied' ;;
   *'diff --server-side'*) cat >/dev/null && cat "$CLUSTER/diff" && [ ! -s "$CLUSTER/diff" ] ;;
   *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
   *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;
