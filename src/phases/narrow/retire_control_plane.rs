@@ -1,15 +1,12 @@
 //! 18: the control plane trusts only the new CA, and its manifests are as they were.
 
-use serde_json::json;
-
 use crate::diagnostic::Result;
 use crate::layout;
 use crate::phases::switch::signer::write_originals;
 use crate::phases::tools::{
-    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, pem_with_trust, set_field,
-    step, text, write_manifest,
+    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, step, write_manifest,
 };
-use crate::phases::widen::apiserver_trust::published_trust;
+use crate::phases::widen::apiserver_trust::change_published_trust;
 use crate::phases::{Act, Action, Outcome, Part, Phase, handing_out};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, Role};
@@ -101,20 +98,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         Part::Cluster,
         Vec::new(),
         |draft| {
-            let id = published_trust();
-            for key in ["client-ca-file", "requestheader-client-ca-file"] {
-                let label = "snapshot/cluster/configmaps.yaml";
-                let Some(pem) = draft
-                    .now()
-                    .object(&id)
-                    .and_then(|o| text(o, &["data", key]))
-                else {
-                    continue;
-                };
-                if let Some(narrow) = pem_with_trust(rotation, pem, label, Trust::Narrowed)? {
-                    draft.change_object(&id, |o| set_field(o, &["data", key], json!(narrow)));
-                }
-            }
+            change_published_trust(rotation, draft, Trust::Narrowed)?;
             change_users(draft, |text, label| {
                 kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
             })

@@ -3,11 +3,9 @@
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::NodePath;
-use crate::phases::tools::{
-    Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, new_of, pem_file,
-    recreate, step, visible, write_manifest,
-};
+use crate::phases::tools::{components_now, new_of, pem_file, step, visible, write_manifest};
 use crate::phases::widen::bootstrap_trust::change_cluster_info;
+use crate::phases::widen::controller_manager_root_ca::change_own_kubeconfig;
 use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
 use crate::phases::widen::service_account_trust::publish;
 use crate::phases::{Act, Action, Outcome, Part, Phase, workloads};
@@ -44,7 +42,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                         let text = component.with_flags(&[("root-ca-file", value)])?;
                         write_manifest(draft, node, &component.path, &text);
                     } else if component.flag("root-ca-file")?.is_none() {
-                        narrow_its_kubeconfig(rotation, draft, &component)?;
+                        change_own_kubeconfig(rotation, draft, &component, Trust::Narrowed)?;
                     }
                 }
             }
@@ -137,23 +135,4 @@ fn original_root_ca(
             .map(|h| h.certificate.clone())
     });
     Ok(home)
-}
-
-fn narrow_its_kubeconfig(
-    rotation: &Rotation,
-    draft: &mut crate::state::Draft,
-    component: &crate::layout::Component,
-) -> Result<()> {
-    for kubeconfig in kubeconfigs(draft.now(), &component.node)? {
-        let its =
-            kubeconfig.reader == Reader::ControlPlane && kubeconfig.pods.contains(&component.path);
-        if its
-            && edit_file(draft, &component.node, &kubeconfig.path, |text, label| {
-                kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
-            })?
-        {
-            recreate(draft, &component.node, &component.path, &[kubeconfig.path])?;
-        }
-    }
-    Ok(())
 }

@@ -29,7 +29,7 @@ pub const PHASE: Phase = Phase {
 };
 
 /// Where API servers publish what they trust, for aggregated API servers and others.
-pub fn published_trust() -> ObjectId {
+fn published_trust() -> ObjectId {
     ObjectId::new(
         "configmaps",
         "kube-system",
@@ -55,7 +55,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 }
             }
             change_kubeconfig_trust(rotation, draft, &[Reader::Apiserver], Trust::Widened)?;
-            follow(rotation, draft)
+            change_published_trust(rotation, draft, Trust::Widened)
         },
     )?;
     for (flag, nodes) in unset {
@@ -75,9 +75,9 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The API servers publish their own trust, as a union of all that they have seen
+/// Changes what API servers publish of their own trust: a union of all that they have seen
 /// (pkg/controlplane/controller/clusterauthenticationtrust).
-fn follow(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
+pub fn change_published_trust(rotation: &Rotation, draft: &mut Draft, trust: Trust) -> Result<()> {
     let id = published_trust();
     for key in ["client-ca-file", "requestheader-client-ca-file"] {
         let Some(pem) = draft
@@ -88,8 +88,8 @@ fn follow(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
             continue;
         };
         let label = "snapshot/cluster/configmaps.yaml";
-        if let Some(wide) = pem_with_trust(rotation, pem, label, Trust::Widened)? {
-            draft.change_object(&id, |o| set_field(o, &["data", key], json!(wide)));
+        if let Some(changed) = pem_with_trust(rotation, pem, label, trust)? {
+            draft.change_object(&id, |o| set_field(o, &["data", key], json!(changed)));
         }
     }
     Ok(())

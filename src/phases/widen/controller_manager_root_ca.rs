@@ -1,14 +1,14 @@
 //! 02: the controller manager publishes old and new CA to every namespace.
 
 use crate::diagnostic::Result;
-use crate::layout::Program;
+use crate::layout::{Component, Program};
 use crate::phases::tools::{
     Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, point_at_bundles,
     recreate, step,
 };
 use crate::phases::{Act, Outcome, Part, Phase};
 use crate::rotation::{Rotation, Trust};
-use crate::state::State;
+use crate::state::{Draft, State};
 
 /// The phase.
 pub const PHASE: Phase = Phase {
@@ -41,17 +41,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                         continue;
                     }
                     from_kubeconfig.push(node.to_string());
-                    for kubeconfig in kubeconfigs(draft.now(), node)? {
-                        let its = kubeconfig.reader == Reader::ControlPlane
-                            && kubeconfig.pods.contains(&component.path);
-                        if its
-                            && edit_file(draft, node, &kubeconfig.path, |text, label| {
-                                kubeconfig_with_trust(rotation, text, label, Trust::Widened)
-                            })?
-                        {
-                            recreate(draft, node, &component.path, &[kubeconfig.path])?;
-                        }
-                    }
+                    change_own_kubeconfig(rotation, draft, &component, Trust::Widened)?;
                 }
             }
             Ok(())
@@ -80,4 +70,26 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     outcome.steps.extend(step);
     Ok(outcome)
+}
+
+/// Changes the trust of the kubeconfigs that a controller manager reads, and recreates it: without
+/// `--root-ca-file` it publishes their CA data (gap G17).
+pub fn change_own_kubeconfig(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    component: &Component,
+    trust: Trust,
+) -> Result<()> {
+    for kubeconfig in kubeconfigs(draft.now(), &component.node)? {
+        let its =
+            kubeconfig.reader == Reader::ControlPlane && kubeconfig.pods.contains(&component.path);
+        if its
+            && edit_file(draft, &component.node, &kubeconfig.path, |text, label| {
+                kubeconfig_with_trust(rotation, text, label, trust)
+            })?
+        {
+            recreate(draft, &component.node, &component.path, &[kubeconfig.path])?;
+        }
+    }
+    Ok(())
 }
