@@ -15,7 +15,7 @@ use super::ca::{CaRequest, SigningCa};
 use super::certificate::Certificate;
 use super::key::PrivateKey;
 use super::keyring::Keyring;
-use super::lock::{KeyReferences, Lock, LockedCa, LockedLeaf};
+use super::lock::{KeyReferences, LeafId, Lock, LockedCa, LockedLeaf};
 use super::name::subject_from_text;
 use super::secret::PrivateText;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -51,6 +51,12 @@ pub struct LeafRequest {
     pub new_key: bool,
 }
 
+impl LeafRequest {
+    fn id(&self) -> LeafId {
+        (self.ca.clone(), self.old.fingerprint().to_owned())
+    }
+}
+
 /// A re-issued leaf.
 #[derive(Clone, Debug)]
 pub struct Issued {
@@ -80,7 +86,7 @@ pub struct Issuer {
     keyring: Keyring,
     sealed: bool,
     cas: BTreeMap<String, HeldCa>,
-    leaves: BTreeMap<(String, String), HeldLeaf>,
+    leaves: BTreeMap<LeafId, HeldLeaf>,
 }
 
 /// A CA that this run uses.
@@ -220,7 +226,7 @@ impl Issuer {
         let distinct = distinct(wanted)?;
         let mut missing = Vec::new();
         for request in distinct.values() {
-            let id = (request.ca.clone(), request.old.fingerprint().to_owned());
+            let id = request.id();
             if self.leaves.contains_key(&id) {
                 continue;
             }
@@ -233,13 +239,10 @@ impl Issuer {
         }
         self.require_signers(&missing)?;
         for (request, made) in missing.iter().zip(self.sign_all(&missing)) {
-            let id = (request.ca.clone(), request.old.fingerprint().to_owned());
-            self.leaves.insert(id, made?);
+            self.leaves.insert(request.id(), made?);
         }
         let issued = distinct.into_iter().filter_map(|(fingerprint, request)| {
-            let held = self
-                .leaves
-                .get(&(request.ca.clone(), fingerprint.clone()))?;
+            let held = self.leaves.get(&request.id())?;
             Some((fingerprint, held.issued()))
         });
         Ok(issued.collect())
@@ -247,7 +250,7 @@ impl Issuer {
 
     fn leaf_from_lock(&self, request: &LeafRequest) -> Result<Option<HeldLeaf>> {
         let ca = self.held(&request.ca)?;
-        let Some(locked) = self.lock.leaf(&request.ca, request.old.fingerprint()) else {
+        let Some(locked) = self.lock.leaves.get(&request.id()) else {
             return Ok(None);
         };
         if !leaf_fits(locked, request, &ca.locked.certificate) {
@@ -347,8 +350,6 @@ impl Issuer {
         };
         Ok(HeldLeaf {
             locked: LockedLeaf {
-                ca: request.ca.clone(),
-                replaces: old.fingerprint().to_owned(),
                 certificate,
                 key: key.as_ref().map(key_references),
             },
@@ -395,12 +396,12 @@ impl Issuer {
             }
             lock.cas.insert(name, held.locked);
         }
-        for held in self.leaves.into_values() {
+        for (id, held) in self.leaves {
             if let Some(key) = held.key {
                 let fingerprint = held.locked.certificate.fingerprint().to_owned();
                 keyring.leaves.insert(fingerprint, key);
             }
-            lock.leaves.push(held.locked);
+            lock.leaves.insert(id, held.locked);
         }
         (lock, keyring)
     }

@@ -22,6 +22,9 @@ const HEADER: &str = "\
 # Written by carota; do not edit. To have something issued again, remove its entry.
 ";
 
+/// The name of a CA, and the fingerprint of the certificate that a leaf of it replaces.
+pub type LeafId = (String, String);
+
 /// What was issued for one rotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
@@ -31,8 +34,9 @@ pub struct Lock {
     pub inputs: String,
     /// The new CAs by name.
     pub cas: BTreeMap<String, LockedCa>,
-    /// The re-issued leaves.
-    pub leaves: Vec<LockedLeaf>,
+    /// The re-issued leaves: by the name of the CA that signed one, and the fingerprint of the
+    /// certificate that it replaces.
+    pub leaves: BTreeMap<LeafId, LockedLeaf>,
 }
 
 /// A CA that was made or imported.
@@ -49,10 +53,6 @@ pub struct LockedCa {
 /// A leaf that was re-issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedLeaf {
-    /// The CA that signed it.
-    pub ca: String,
-    /// Fingerprint of the certificate that it replaces.
-    pub replaces: String,
     /// The new certificate.
     pub certificate: Certificate,
     /// For a new key, what stands for it in public files.
@@ -132,7 +132,8 @@ impl Lock {
             };
             Ok((name, locked))
         });
-        let leaves = read.leaf.into_iter().map(|leaf| {
+        let mut leaves = BTreeMap::new();
+        for leaf in read.leaf {
             let key = match (leaf.key, leaf.key_base64) {
                 (None, None) => None,
                 (Some(pem), Some(base64)) => Some(KeyReferences {
@@ -141,23 +142,22 @@ impl Lock {
                 }),
                 _ => return Err(unreadable("a leaf has one reference to its key, not two")),
             };
-            Ok(LockedLeaf {
-                certificate: one(
-                    &leaf.certificate,
-                    &leaf.fingerprint,
-                    &leaf.serial,
-                    &leaf.subject,
-                )?,
-                ca: leaf.ca,
-                replaces: leaf.replaces,
-                key,
-            })
-        });
+            let certificate = one(
+                &leaf.certificate,
+                &leaf.fingerprint,
+                &leaf.serial,
+                &leaf.subject,
+            )?;
+            let locked = LockedLeaf { certificate, key };
+            if leaves.insert((leaf.ca, leaf.replaces), locked).is_some() {
+                return Err(unreadable("two of its leaves replace one certificate"));
+            }
+        }
         Ok(Lock {
             rotation: read.rotation,
             inputs: read.inputs,
             cas: cas.collect::<Result<_>>()?,
-            leaves: leaves.collect::<Result<_>>()?,
+            leaves,
         })
     }
 
@@ -181,14 +181,14 @@ impl Lock {
                 block(&mut out, "chain", &chain);
             }
         }
-        let mut leaves: Vec<&LockedLeaf> = self.leaves.iter().collect();
-        leaves.sort_by_key(|l| (&l.ca, l.certificate.subject(), &l.replaces));
-        for leaf in leaves {
+        let mut leaves: Vec<(&LeafId, &LockedLeaf)> = self.leaves.iter().collect();
+        leaves.sort_by_key(|((ca, replaces), l)| (ca, l.certificate.subject(), replaces));
+        for ((ca, replaces), leaf) in leaves {
             let _ = write!(
                 out,
                 "\n[[leaf]]\nca = {}\nreplaces = {}\n",
-                quoted(&leaf.ca),
-                quoted(&leaf.replaces)
+                quoted(ca),
+                quoted(replaces)
             );
             describe(&mut out, &leaf.certificate);
             if let Some(key) = &leaf.key {
@@ -217,14 +217,6 @@ impl Lock {
     #[must_use]
     pub fn place_of_leaf(&self, replaces: &str) -> Place {
         self.place_of(&format!("replaces = {}", quoted(replaces)))
-    }
-
-    /// The entry of the leaf that `ca` issued in place of the certificate with this fingerprint.
-    #[must_use]
-    pub fn leaf(&self, ca: &str, replaces: &str) -> Option<&LockedLeaf> {
-        self.leaves
-            .iter()
-            .find(|l| l.ca == ca && l.replaces == replaces)
     }
 }
 

@@ -38,6 +38,10 @@ fn a_damaged_lock_is_refused() {
     Case::new()
         .edit(LOCK, "inputs = ", "outputs = ")
         .refused(Code::LockSyntax, LOCK, "outputs");
+    let last = whole.rfind("\n[[leaf]]").unwrap();
+    Case::new()
+        .put(LOCK, format!("{whole}{}", &whole[last..]))
+        .refused(Code::LockSyntax, LOCK, "");
     Case::new()
         .remove(LOCK)
         .put_unlisted("carota.lock/file", "")
