@@ -5,15 +5,15 @@
 //! units and volumes that name it. Both the phases and the proof look at a State through this
 //! module; it knows nothing of what either wants.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::edit::manifest::{Container, Manifest};
-use crate::edit::unit::Unit;
+use crate::edit::unit::{EnvironmentFile, Unit};
+use crate::memo::Memo;
 use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, Process, State};
 
@@ -74,7 +74,7 @@ pub struct Component {
     /// The manifest of its static pod.
     pub path: NodePath,
     /// The manifest, parsed.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// Which of its containers.
     pub container: usize,
 }
@@ -194,9 +194,9 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
         return Ok(Vec::new());
     };
     let mut out = Vec::new();
-    for path in manifests_in(files, &folder) {
+    for (path, entry) in manifests_in(files, &folder) {
         let Some((path, file)) = files.file(path) else {
-            if matches!(files.files.get(path), Some(Entry::Withheld)) {
+            if *entry == Entry::Withheld {
                 return Err(withheld_manifest(&snapshot_file(node, path)));
             }
             continue;
@@ -244,11 +244,13 @@ pub fn all(state: &State, program: Program) -> Result<Vec<Component>> {
 
 /// The manifests that the kubelet takes from a folder: every file directly in it whose name does not
 /// begin with a dot (pkg/kubelet/config/file.go).
-fn manifests_in<'a>(files: &'a Node, folder: &'a NodePath) -> impl Iterator<Item = &'a NodePath> {
+pub fn manifests_in<'a>(
+    files: &'a Node,
+    folder: &NodePath,
+) -> impl Iterator<Item = (&'a NodePath, &'a Entry)> {
     files
-        .files
-        .keys()
-        .filter(move |path| path.folder() == folder.as_str() && !path.file_name().starts_with('.'))
+        .in_folder(folder.as_str())
+        .filter(|(path, _)| !path.file_name().starts_with('.'))
 }
 
 /// A node's kubelet, from its unit, drop-ins and configuration. None where the snapshot has no unit.
@@ -328,13 +330,13 @@ fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Arc<Unit>>> {
     let mut drop_ins = BTreeMap::new();
     for folder in UNIT_FOLDERS.iter().rev() {
         let folder = format!("{folder}/kubelet.service.d");
-        for (path, file) in files.regular_files().filter(|(path, _)| {
-            path.folder() == folder
-                && std::path::Path::new(path.file_name())
-                    .extension()
-                    .is_some_and(|extension| extension == "conf")
-        }) {
-            drop_ins.insert(path.file_name().to_owned(), (path, file));
+        for (path, entry) in files.in_folder(&folder) {
+            let stem = path.file_name().strip_suffix(".conf");
+            if stem.is_some_and(|stem| !stem.is_empty())
+                && let Entry::File(file) = entry
+            {
+                drop_ins.insert(path.file_name(), (path, file));
+            }
         }
     }
     let fragments: Vec<(String, &str)> = std::iter::once(main)
@@ -342,7 +344,7 @@ fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Arc<Unit>>> {
         .map(|(path, file)| (snapshot_file(node, path), &*file.text))
         .collect();
     let fragments: Vec<(&str, &str)> = fragments.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    let environment: Vec<(String, Option<&str>)> = Unit::environment_files(&fragments)?
+    let environment: Vec<(String, Option<&str>)> = environment_files(&fragments)?
         .iter()
         .map(|named| {
             let file = NodePath::new(&named.path)
@@ -358,11 +360,16 @@ fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Arc<Unit>>> {
     load_once(&fragments, &environment).map(Some)
 }
 
-/// How many units are remembered.
-const REMEMBERED: usize = 256;
+static UNITS: Memo<Arc<Unit>> = Memo::new();
+static ENVIRONMENTS: Memo<Arc<Vec<EnvironmentFile>>> = Memo::new();
 
-thread_local! {
-    static UNITS: RefCell<HashMap<String, Arc<Unit>>> = RefCell::default();
+/// The environment files of a unit; every phase asks for the same ones.
+fn environment_files(fragments: &[(&str, &str)]) -> Result<Arc<Vec<EnvironmentFile>>> {
+    let parts: Vec<&[u8]> = fragments
+        .iter()
+        .flat_map(|(file, text)| [file.as_bytes(), text.as_bytes()])
+        .collect();
+    ENVIRONMENTS.recall(&parts, || Unit::environment_files(fragments).map(Arc::new))
 }
 
 /// Reads a unit; every phase asks for the same ones.
@@ -370,23 +377,13 @@ fn load_once(
     fragments: &[(&str, &str)],
     environment: &[(&str, Option<&str>)],
 ) -> Result<Arc<Unit>> {
-    let mut key = String::new();
-    for (file, text) in fragments.iter().map(|(f, t)| (*f, *t)).chain(
-        environment
-            .iter()
-            .map(|(file, text)| (*file, text.unwrap_or("\0absent"))),
-    ) {
-        key.extend([file, "\0", text, "\0"]);
-    }
-    if let Some(unit) = UNITS.with_borrow(|units| units.get(&key).cloned()) {
-        return Ok(unit);
-    }
-    let unit = Arc::new(Unit::load(fragments, environment)?);
-    UNITS.with_borrow_mut(|units| {
-        if units.len() >= REMEMBERED {
-            units.clear();
-        }
-        units.insert(key, unit.clone());
-    });
-    Ok(unit)
+    let files = fragments.iter().map(|(file, text)| (*file, Some(*text)));
+    let parts: Vec<&[u8]> = files
+        .chain(environment.iter().copied())
+        .flat_map(|(file, text)| {
+            let there: &[u8] = if text.is_some() { b"there" } else { b"absent" };
+            [file.as_bytes(), there, text.unwrap_or_default().as_bytes()]
+        })
+        .collect();
+    UNITS.recall(&parts, || Unit::load(fragments, environment).map(Arc::new))
 }

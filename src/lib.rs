@@ -16,6 +16,7 @@ pub mod edit;
 pub mod init;
 pub mod input;
 pub mod layout;
+mod memo;
 pub mod names;
 pub mod phases;
 pub mod pki;

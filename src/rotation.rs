@@ -696,7 +696,7 @@ pub fn is_unused_kubelet_pem(files: &Node, path: &NodePath) -> bool {
 /// The client certificates embedded in a kubeconfig.
 pub fn client_certificates(text: &str, label: &str) -> Result<Vec<Certificate>> {
     let mut out = Vec::new();
-    for user in Kubeconfig::parse(text, label)?.users {
+    for user in &Kubeconfig::parse(text, label)?.users {
         if let CertSource::Data(data) = &user.certificate {
             out.extend(pki::certificates_in_pem(
                 &String::from_utf8_lossy(data),

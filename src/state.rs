@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -73,6 +74,19 @@ impl Node {
             (path, Entry::File(file)) => Some((path, file)),
             _ => None,
         }
+    }
+
+    /// What lies directly in a folder, in order of the names.
+    pub fn in_folder<'a>(
+        &'a self,
+        folder: &str,
+    ) -> impl Iterator<Item = (&'a NodePath, &'a Entry)> {
+        let begin = format!("{folder}/");
+        let depth = begin.len();
+        self.files
+            .range::<str, _>((Bound::Included(begin.as_str()), Bound::Unbounded))
+            .take_while(move |(path, _)| path.as_str().starts_with(&begin))
+            .filter(move |(path, _)| !path.as_str()[depth..].contains('/'))
     }
 
     /// The regular files with their paths.
@@ -428,6 +442,21 @@ mod tests {
             &*before.file(&node, &path("/pki/real.pem")).unwrap().text,
             "old"
         );
+    }
+
+    #[test]
+    fn a_folder_holds_what_lies_directly_in_it() {
+        let (state, node) = state();
+        let mut draft = state.draft();
+        for other in ["/pki/etcd/ca.crt", "/pki-2/ca.crt", "/pki!", "/a"] {
+            draft.write(&node, &path(other), "", 0o600, "0:0");
+        }
+        let state = draft.finish();
+        let held: Vec<&str> = state.nodes[&node]
+            .in_folder("/pki")
+            .map(|(path, _)| path.as_str())
+            .collect();
+        assert_eq!(held, ["/pki/current.pem", "/pki/loop", "/pki/real.pem"]);
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! Knows the shape that client-go reads. Does not decode certificates, and holds no private value:
 //! of a key it says only whether it is a reference, a file, or was left in the file by mistake.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::yaml::{Document, Node, Step};
+use crate::memo::Memo;
+
+static READ: Memo<Arc<Kubeconfig>> = Memo::new();
 
 /// How a reference to a private value that stayed on its node begins.
 const KEPT: &str = "carota-kept:";
@@ -133,7 +138,13 @@ pub struct Context {
 
 impl Kubeconfig {
     /// Reads a kubeconfig.
-    pub fn parse(text: &str, file: &str) -> Result<Kubeconfig> {
+    pub fn parse(text: &str, file: &str) -> Result<Arc<Kubeconfig>> {
+        READ.recall(&[file.as_bytes(), text.as_bytes()], || {
+            Kubeconfig::read(text, file).map(Arc::new)
+        })
+    }
+
+    fn read(text: &str, file: &str) -> Result<Kubeconfig> {
         let doc = Document::parse(text, file)?;
         let root = doc.root();
         if root.entries().is_none()

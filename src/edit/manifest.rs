@@ -4,6 +4,8 @@
 //! Knows the shape of a Pod. Does not know which flags matter, which files exist, or why something
 //! is edited.
 
+use std::sync::Arc;
+
 use serde_yaml::{Mapping, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -12,6 +14,9 @@ use crate::edit::argv::{CommandLine, Word};
 use crate::edit::pairs::{self, Left};
 use crate::edit::scalar::{self, Style};
 use crate::edit::yaml::{Document, Edit, Entry, Node, Step, set_value};
+use crate::memo::Memo;
+
+static READ: Memo<Arc<Manifest>> = Memo::new();
 
 /// A static pod manifest.
 #[derive(Clone, Debug)]
@@ -66,7 +71,13 @@ pub struct Volume {
 
 impl Manifest {
     /// Reads a manifest.
-    pub fn parse(text: &str, file: &str) -> Result<Manifest> {
+    pub fn parse(text: &str, file: &str) -> Result<Arc<Manifest>> {
+        READ.recall(&[file.as_bytes(), text.as_bytes()], || {
+            Manifest::read(text, file).map(Arc::new)
+        })
+    }
+
+    fn read(text: &str, file: &str) -> Result<Manifest> {
         let doc = Document::parse(text, file)?;
         let root = doc.root();
         if doc.scalar_of(root, "kind")?.map(|(_, kind)| kind) != Some("Pod") {

@@ -7,8 +7,7 @@
 //! Refused at their place: anchors, aliases, tags, merge keys, duplicate keys, keys that are not
 //! scalars, several documents in a file.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use serde_yaml::Value;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::scalar;
 pub use crate::edit::scalar::Style;
+use crate::memo::Memo;
 
 /// A document with its text.
 #[derive(Clone, Debug)]
@@ -34,29 +34,7 @@ struct Read {
     value: Value,
 }
 
-/// The same file is looked at by many phases, and equal files lie on many nodes: what was read stays
-/// at hand, up to this many bytes of text.
-const REMEMBERED: usize = 16 << 20;
-
-#[derive(Default)]
-struct Memory {
-    documents: HashMap<String, Arc<Read>>,
-    bytes: usize,
-}
-
-thread_local! {
-    static MEMORY: RefCell<Memory> = RefCell::default();
-}
-
-impl Memory {
-    fn keep(&mut self, read: &Arc<Read>) {
-        if self.bytes + read.text.len() > REMEMBERED {
-            *self = Memory::default();
-        }
-        self.bytes += read.text.len();
-        self.documents.insert(read.text.clone(), read.clone());
-    }
-}
+static READ: Memo<Arc<Read>> = Memo::new();
 
 /// A node of the tree.
 #[derive(Clone, Debug)]
@@ -234,14 +212,9 @@ pub fn splice(text: &str, edits: &[Edit]) -> Option<String> {
 impl Document {
     /// Reads the one document of `text`.
     pub fn parse(text: &str, file: &str) -> Result<Document> {
-        let known = MEMORY.with_borrow(|memory| memory.documents.get(text).cloned());
-        let read = if let Some(read) = known {
-            read
-        } else {
-            let read = Arc::new(Document::read(text, file)?);
-            MEMORY.with_borrow_mut(|memory| memory.keep(&read));
-            read
-        };
+        let read = READ.recall(&[text.as_bytes()], || {
+            Document::read(text, file).map(Arc::new)
+        })?;
         Ok(Document {
             file: file.to_owned(),
             read,

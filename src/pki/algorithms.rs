@@ -7,6 +7,8 @@
 //! identifier lacks its NULL; no Kubernetes component issues such certificates. SHA-1 and MD5 are
 //! refused by Go too.
 
+use std::convert::Infallible;
+
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::{pkcs1v15, pss};
@@ -14,6 +16,8 @@ use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
 use sha2::{Digest, Sha256, Sha384, Sha512};
+
+use crate::memo::Memo;
 
 type Check = fn(public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<()>;
 
@@ -25,6 +29,21 @@ pub(super) struct Algorithm {
     check: Check,
 }
 
+static CHECKED: Memo<bool> = Memo::new();
+
+impl Algorithm {
+    /// Whether a signature is one over the message by the key. Nothing takes longer in a compile, and
+    /// one certificate is met under several names, purposes and times.
+    fn holds(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let (key, of) = (self.key.as_ref(), self.signature.as_ref());
+        let parts = [key, of, public_key, message, signature];
+        let check = || Ok((self.check)(public_key, message, signature).is_some());
+        CHECKED
+            .recall(&parts, check)
+            .unwrap_or_else(|never: Infallible| match never {})
+    }
+}
+
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(
         &self,
@@ -32,7 +51,11 @@ impl SignatureVerificationAlgorithm for Algorithm {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        (self.check)(public_key, message, signature).ok_or(InvalidSignature)
+        if self.holds(public_key, message, signature) {
+            Ok(())
+        } else {
+            Err(InvalidSignature)
+        }
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -146,7 +169,7 @@ pub(super) fn signature_holds(
     TABLE
         .iter()
         .find(|a| a.key.as_ref() == key_identifier && a.signature.as_ref() == signature_identifier)
-        .is_some_and(|a| (a.check)(public_key, message, signature).is_some())
+        .is_some_and(|a| a.holds(public_key, message, signature))
 }
 
 fn rsa_pkcs1<D>(public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<()>

@@ -27,6 +27,7 @@ use super::asn1::{Element, document, hex};
 use super::name::{Attributes, COMMON_NAME, ORGANIZATION, escape};
 use super::{algorithms, pem};
 use crate::diagnostic::{Code, Diagnostic, Result};
+use crate::memo::Memo;
 
 pub use super::bundle::Bundle;
 
@@ -42,6 +43,8 @@ const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.2
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+static READ: Memo<Vec<Certificate>> = Memo::new();
 
 /// A certificate. Clones share one decoded value; two are equal when their DER is.
 #[derive(Clone)]
@@ -662,10 +665,10 @@ pub fn certificates_in_pem(text: &str, file: &str) -> Result<Vec<Certificate>> {
             .at(at)
         })
     };
-    pem::blocks(text, file, wanted)?
-        .into_iter()
-        .map(read)
-        .collect()
+    READ.recall(&[text.as_bytes()], || {
+        let blocks = pem::blocks(text, file, wanted)?.into_iter();
+        blocks.map(read).collect()
+    })
 }
 
 /// What people compare in a diff of two certificates, in a stable order. Absent facts are left out.

@@ -1,18 +1,31 @@
 //! Certificates in texts, shown as what they say: nobody can review a wall of base64.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use serde_json::Value;
 
 use crate::edit::pem;
+use crate::memo::Memo;
 use crate::pki::{self, Certificate};
 
 /// Shorter words are no certificates.
 const SHORTEST: usize = 200;
 
+static DECODED: Memo<Option<Arc<str>>> = Memo::new();
+
 /// The text with every certificate replaced by its facts; None where there is none.
-pub fn decoded(text: &str) -> Option<String> {
+pub fn decoded(text: &str) -> Option<Arc<str>> {
+    let decoded = || Ok(decode(text).map(Arc::from));
+    DECODED
+        .recall(&[text.as_bytes()], decoded)
+        .unwrap_or_else(|never: Infallible| match never {})
+}
+
+fn decode(text: &str) -> Option<String> {
     if text.contains("-----BEGIN CERTIFICATE-----") {
         return decoded_pem(text);
     }
@@ -34,7 +47,7 @@ pub fn decode_values(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some(facts) = decoded(text) {
-                *text = facts;
+                *text = facts.to_string();
             }
         }
         Value::Array(items) => items.iter_mut().for_each(decode_values),

@@ -112,7 +112,7 @@ struct Section {
 
 impl Section {
     fn of(path: &str, change: &Change, context: usize) -> Section {
-        let (old, new) = (Side::of(change.0.as_deref()), Side::of(change.1.as_deref()));
+        let (old, new) = (Side::of(change.0.as_ref()), Side::of(change.1.as_ref()));
         let is_decoded = old.decoded || new.decoded;
         let label = |side: &Side, prefix: &str, words: &str| match (side.there, is_decoded) {
             (false, true) => "absent".to_owned(),
@@ -143,20 +143,18 @@ impl Section {
 
 /// One side of a change as it is shown.
 struct Side {
-    shown: String,
+    shown: Arc<str>,
     there: bool,
     decoded: bool,
 }
 
 impl Side {
-    fn of(text: Option<&str>) -> Side {
-        let facts = text.and_then(decoded);
+    fn of(text: Option<&Arc<str>>) -> Side {
+        let facts = text.and_then(|text| decoded(text));
         Side {
             there: text.is_some(),
             decoded: facts.is_some(),
-            shown: facts
-                .or_else(|| text.map(str::to_owned))
-                .unwrap_or_default(),
+            shown: facts.or_else(|| text.cloned()).unwrap_or_default(),
         }
     }
 }

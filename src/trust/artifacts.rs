@@ -204,7 +204,7 @@ impl<'a> Artifacts<'a> {
         let folder = self
             .kubelet(state, node)?
             .and_then(|k| k.static_pods.clone());
-        let any = folder.is_some_and(|f| files.files.keys().any(|p| p.folder() == f.as_str()));
+        let any = folder.is_some_and(|f| layout::manifests_in(files, &f).next().is_some());
         let mut out = Vec::new();
         for component in if any {
             layout::components(state, node)?
@@ -248,9 +248,9 @@ impl<'a> Artifacts<'a> {
             return Ok(Vec::new());
         };
         let mut out = Vec::new();
-        for (path, file) in files.regular_files() {
-            let in_it = path.folder() == folder.as_str() && !path.file_name().starts_with('.');
-            if !in_it || known.iter().any(|started| started.manifest == *path) {
+        for (path, entry) in layout::manifests_in(files, &folder) {
+            let Entry::File(file) = entry else { continue };
+            if known.iter().any(|started| started.manifest == *path) {
                 continue;
             }
             let manifest = Manifest::parse(&file.text, &snapshot_file(node, path))?;

@@ -89,7 +89,7 @@ pub fn named_client_files(
             continue;
         };
         let parsed = Kubeconfig::parse(&file.text, &snapshot_file(node, &kubeconfig.path))?;
-        for user in parsed.users {
+        for user in &parsed.users {
             if let CertSource::File(path) = &user.certificate
                 && let Ok(path) = NodePath::new(path)
                 && let Some(at) = state.nodes[node].resolve(&path)
@@ -137,7 +137,7 @@ fn restart_kubelet_if_its(
         return Ok(());
     };
     let mut its = BTreeSet::from([kubeconfig.clone()]);
-    for user in Kubeconfig::parse(&file.text, &snapshot_file(node, &kubeconfig))?.users {
+    for user in &Kubeconfig::parse(&file.text, &snapshot_file(node, &kubeconfig))?.users {
         if let CertSource::File(path) = &user.certificate
             && let Ok(path) = NodePath::new(path)
         {
