@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::coverage;
 use crate::diagnostic::Result;
 use crate::input::{self, MAX_FILE};
+use crate::parallel;
 use crate::phases::{self, Done, Part};
 use crate::pki::{self, CaSource, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa};
 use crate::render::{self, Plan};
@@ -80,10 +81,19 @@ fn build(
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
     let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
-    let coverage = coverage::check(&rotation, last)?;
-    let proof = prove(&rotation, &done)?;
+    let (proof, rest) = parallel::both(
+        || prove(&rotation, &done),
+        || {
+            Ok((
+                coverage::check(&rotation, last)?,
+                render::phases(&rotation, &done)?,
+            ))
+        },
+    );
+    let (coverage, rendered) = rest?;
+    let proof = proof?;
     let unaccepted = unaccepted(&spec, &proof);
-    let plan = render::plan(&rotation, &done, &coverage, &proof)?;
+    let plan = render::plan(&rotation, rendered, &coverage, &proof)?;
     let stale_sources = coverage
         .stale_sources
         .iter()

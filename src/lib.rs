@@ -18,6 +18,7 @@ pub mod input;
 pub mod layout;
 mod memo;
 pub mod names;
+mod parallel;
 pub mod phases;
 pub mod pki;
 pub mod render;

@@ -8,8 +8,6 @@
 //! entry may already be on the cluster.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::thread;
 
 use super::ca::{CaRequest, SigningCa};
 use super::certificate::Certificate;
@@ -19,6 +17,7 @@ use super::lock::{KeyReferences, LeafId, Lock, LockedCa, LockedLeaf};
 use super::name::subject_from_text;
 use super::secret::PrivateText;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::parallel;
 
 /// Where a new CA comes from.
 #[derive(Debug)]
@@ -316,22 +315,7 @@ impl Issuer {
 
     /// Signs on all cores; the results come in the order of the requests.
     fn sign_all(&self, missing: &[&LeafRequest]) -> Vec<Result<HeldLeaf>> {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let share = missing.len().div_ceil(cores).max(1);
-        thread::scope(|scope| {
-            let sign = |part: &[&LeafRequest]| -> Vec<_> {
-                part.iter().map(|request| self.sign(request)).collect()
-            };
-            let workers: Vec<_> = missing
-                .chunks(share)
-                .map(|part| scope.spawn(move || sign(part)))
-                .collect();
-            let done = workers.into_iter().flat_map(|worker| match worker.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            done.collect()
-        })
+        parallel::map(missing, |request| self.sign(request))
     }
 
     fn sign(&self, request: &LeafRequest) -> Result<HeldLeaf> {

@@ -21,6 +21,7 @@ use crate::diagnostic::Result;
 use crate::digest::sha256;
 use crate::layout::{self, Program};
 use crate::names::NodeName;
+use crate::parallel;
 use crate::phases::{Act, Action, Done, Part};
 use crate::pki::PrivateText;
 use crate::rotation::Rotation;
@@ -97,95 +98,119 @@ impl PhaseView<'_> {
     }
 }
 
-/// Renders everything.
-pub fn plan(
-    rotation: &Rotation,
-    done: &[Done],
-    coverage: &Coverage,
-    proof: &Proof,
-) -> Result<Plan> {
-    let mut files: BTreeMap<String, PlanFile> = BTreeMap::new();
-    let mut secrets = BTreeMap::new();
-    let mut missing_secrets = Vec::new();
+/// The phases' directories, which depend on nothing but states.
+pub struct Phases<'a> {
+    views: Vec<PhaseView<'a>>,
+    files: BTreeMap<String, PlanFile>,
+    secrets: BTreeMap<String, PrivateText>,
+    missing_secrets: Vec<String>,
+}
+
+/// Renders the directory of each phase.
+pub fn phases<'a>(rotation: &Rotation, done: &'a [Done]) -> Result<Phases<'a>> {
     let fills_tokens = fills_tokens(rotation)?;
-    let mut views = Vec::new();
-    for phase in done {
+    let rendered = parallel::map(done, |phase| -> Result<_> {
         let changes = match phase.phase.act {
             Act::Prepare => changes::checks(rotation, done),
             _ => changes::of(rotation, phase),
         };
-        let cluster = cluster::of(phase, fills_tokens);
-        let diff = diff::of(rotation, phase, fills_tokens);
-        views.push(PhaseView {
+        let view = PhaseView {
             done: phase,
             changes,
-            cluster,
-            diff,
-        });
-    }
-    let mut put = |path: String, text: String, executable: bool| {
-        files.insert(path, PlanFile { text, executable });
+            cluster: cluster::of(phase, fills_tokens),
+            diff: diff::of(rotation, phase, fills_tokens),
+        };
+        let previous = usize::from(phase.phase.number).checked_sub(1);
+        let previous = previous.map(|number| done[number].phase.directory());
+        let files = phase_files(rotation, &view, previous)?;
+        Ok((view, files))
+    });
+    let mut out = Phases {
+        views: Vec::new(),
+        files: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        missing_secrets: Vec::new(),
     };
-    for (index, view) in views.iter().enumerate() {
+    for one in rendered {
+        let (view, files) = one?;
         let folder = view.directory();
-        let previous = index.checked_sub(1).map(|i| views[i].directory());
-        put(
-            format!("{folder}/PHASE"),
-            scripts::phase_file(rotation, view, previous),
-            false,
-        );
-        put(format!("{folder}/CHANGES"), view.changes.table(), false);
-        put(format!("{folder}/NODES"), view.changes.nodes_table(), false);
-        for (path, text) in view.changes.images() {
-            put(format!("{folder}/nodes/{path}"), text, false);
-        }
-        for (path, text) in view.cluster.files() {
-            put(format!("{folder}/{path}"), text, false);
-        }
-        for (user, text) in users_files(view.done) {
-            put(format!("{folder}/users/{user}.kubeconfig"), text, false);
-        }
-        put(format!("{folder}/phase.diff"), view.diff.clone(), false);
-        put(
-            format!("{folder}/README.md"),
-            readme::phase(rotation, view)?,
-            false,
-        );
-        for (name, text) in scripts::of(view)? {
-            put(format!("{folder}/{name}"), text, true);
-        }
+        out.files.extend(files);
         for (node, path, text) in view.changes.private_files() {
             let place = format!("nodes/{node}/{folder}{path}");
             match fill(rotation, &text) {
                 Some(private) => {
-                    secrets.insert(place, private);
+                    out.secrets.insert(place, private);
                 }
-                None => missing_secrets.push(place),
+                None => out.missing_secrets.push(place),
             }
         }
+        out.views.push(view);
     }
+    Ok(out)
+}
+
+/// The public files of a phase's directory.
+fn phase_files(
+    rotation: &Rotation,
+    view: &PhaseView,
+    previous: Option<String>,
+) -> Result<Vec<(String, PlanFile)>> {
+    let mut out = Vec::new();
+    let folder = view.directory();
+    let mut put = |path: String, text: String, executable: bool| {
+        let path = format!("{folder}/{path}");
+        out.push((path, PlanFile { text, executable }));
+    };
+    let phase = scripts::phase_file(rotation, view, previous);
+    put("PHASE".into(), phase, false);
+    put("CHANGES".into(), view.changes.table(), false);
+    put("NODES".into(), view.changes.nodes_table(), false);
+    for (path, text) in view.changes.images() {
+        put(format!("nodes/{path}"), text, false);
+    }
+    for (path, text) in view.cluster.files() {
+        put(path, text, false);
+    }
+    for (user, text) in users_files(view.done) {
+        put(format!("users/{user}.kubeconfig"), text, false);
+    }
+    put("phase.diff".into(), view.diff.clone(), false);
+    put("README.md".into(), readme::phase(rotation, view)?, false);
+    for (name, text) in scripts::of(view)? {
+        put(name.into(), text, true);
+    }
+    Ok(out)
+}
+
+/// Renders the whole plan from its phases.
+pub fn plan(
+    rotation: &Rotation,
+    phases: Phases<'_>,
+    coverage: &Coverage,
+    proof: &Proof,
+) -> Result<Plan> {
+    let Phases {
+        views,
+        mut files,
+        secrets,
+        missing_secrets,
+    } = phases;
+    let mut put = |path: String, text: String| {
+        let executable = false;
+        files.insert(path, PlanFile { text, executable });
+    };
     for (name, text) in scripts::library() {
-        put(format!("lib/{name}"), text, false);
+        put(format!("lib/{name}"), text);
     }
-    put(
-        "plan.json".into(),
-        json::plan(rotation, &views, coverage, proof),
-        false,
-    );
-    put(
-        "README.md".into(),
-        readme::plan(rotation, &views, coverage, proof)?,
-        false,
-    );
+    let json = json::plan(rotation, &views, coverage, proof);
+    put("plan.json".into(), json);
+    let readme = readme::plan(rotation, &views, coverage, proof)?;
+    put("README.md".into(), readme);
     let sums = sums(&files);
     let digest = sha256(&sums);
-    files.insert(
-        "SHA256SUMS".into(),
-        PlanFile {
-            text: sums,
-            executable: false,
-        },
-    );
+    let executable = false;
+    let text = sums;
+    files.insert("SHA256SUMS".into(), PlanFile { text, executable });
     Ok(Plan {
         files,
         secrets,
@@ -209,10 +234,11 @@ fn fills_tokens(rotation: &Rotation) -> Result<bool> {
 
 /// `SHA256SUMS` of all files, as `sha256sum -c` reads it.
 fn sums(files: &BTreeMap<String, PlanFile>) -> String {
-    files
-        .iter()
-        .map(|(path, file)| format!("{}  ./{path}\n", sha256(&file.text)))
-        .collect()
+    let files: Vec<_> = files.iter().collect();
+    parallel::map(&files, |(path, file)| {
+        format!("{}  ./{path}\n", sha256(&file.text))
+    })
+    .concat()
 }
 
 /// A private file: every reference replaced by its value. None where a value is not here.

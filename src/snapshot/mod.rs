@@ -14,8 +14,9 @@ use std::sync::Arc;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::input;
 use crate::names::NodeName;
+use crate::parallel;
 use crate::spec::{NodeSpec, Role, Spec};
-use crate::state::{Node, State};
+use crate::state::State;
 
 /// An object list of a large cluster.
 const MAX_OBJECTS: u64 = 512 << 20;
@@ -39,30 +40,36 @@ pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
         )
         .at(spec.start()));
     }
-    let mut nodes = BTreeMap::new();
-    for (name, declared) in &spec.nodes {
-        let node = files::read_node(folder, name, declared.role)?;
-        nodes.insert(name.clone(), Arc::new(node));
-    }
-    assemble(folder, nodes)
+    let roles = spec
+        .nodes
+        .iter()
+        .map(|(name, node)| (name.clone(), node.role));
+    assemble(folder, &roles.collect::<Vec<_>>())
 }
 
 /// Reads a snapshot without a cluster.toml, for `carota init`. Every node is a worker until what
 /// runs on it says otherwise.
 pub fn survey(folder: &Path) -> Result<State> {
-    let mut nodes = BTreeMap::new();
-    for name in node_folders(folder)? {
-        let node: Node = files::read_node(folder, &name, Role::Worker)?;
-        nodes.insert(name, Arc::new(node));
-    }
-    assemble(folder, nodes)
+    let names = node_folders(folder)?.into_iter();
+    assemble(
+        folder,
+        &names.map(|name| (name, Role::Worker)).collect::<Vec<_>>(),
+    )
 }
 
-fn assemble(folder: &Path, nodes: BTreeMap<NodeName, Arc<Node>>) -> Result<State> {
+fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
+    let (objects, read) = parallel::both(
+        || objects::read(folder),
+        || parallel::map(roles, |(name, role)| files::read_node(folder, name, *role)),
+    );
+    let mut nodes = BTreeMap::new();
+    for ((name, _), node) in roles.iter().zip(read) {
+        nodes.insert(name.clone(), Arc::new(node?));
+    }
     Ok(State {
         number: 0,
         nodes,
-        objects: objects::read(folder)?,
+        objects: objects?,
         users: files::read_users(folder)?,
         handed_out: BTreeMap::new(),
         started: BTreeMap::new(),
