@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::Plan;
+use super::{Plan, PlanFile};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::parallel;
 use crate::pki::PrivateText;
 
 /// Where a plan is made before it takes its place.
@@ -83,12 +84,13 @@ pub fn secrets(folder: &Path, keyring: &[(String, PrivateText)], plan: &Plan) ->
     let root = folder.join("secrets");
     let write = || -> io::Result<()> {
         private_folder(&root)?;
-        put(&root.join(".gitignore"), b"*\n", 0o600)?;
+        put_private(&root, ".gitignore", b"*\n", Keep::Written)?;
         for (path, text) in keyring {
-            put_private(&root, path, text)?;
+            put_private(&root, path, text.expose().as_bytes(), Keep::Synced)?;
         }
+        // These are made of the keyring and the lock, and made again by the next compile.
         for (path, text) in &plan.secrets {
-            put_private(&root, path, text)?;
+            put_private(&root, path, text.expose().as_bytes(), Keep::Written)?;
         }
         if plan.missing_secrets.is_empty() {
             remove_stale(&root.join("nodes"), &root, plan)?;
@@ -98,25 +100,38 @@ pub fn secrets(folder: &Path, keyring: &[(String, PrivateText)], plan: &Plan) ->
     write().map_err(|e| failed("the private files could not be written", &e))
 }
 
-/// Writes the lock.
+/// Writes the lock, unless it is there as it is.
 pub fn lock(folder: &Path, text: &str) -> Result<()> {
-    put(&folder.join("carota.lock"), text.as_bytes(), 0o644)
-        .map_err(|e| failed("carota.lock could not be written", &e))
+    let path = folder.join("carota.lock");
+    if fs::read(&path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    put(
+        &folder.join("carota.lock"),
+        text.as_bytes(),
+        0o644,
+        Keep::Synced,
+    )
+    .map_err(|e| failed("carota.lock could not be written", &e))
 }
 
 /// A plan that is whole, beside its place. Dropped before it is put there, it leaves nothing behind.
 pub struct Staged {
-    making: PathBuf,
+    /// None where the very same plan is in its place already.
+    making: Option<PathBuf>,
     place: PathBuf,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.making);
+        if let Some(making) = &self.making {
+            let _ = fs::remove_dir_all(making);
+        }
     }
 }
 
-/// Writes the plan beside its place. Nothing that was there before is touched.
+/// Writes the plan beside its place. Nothing that was there before is touched, and a plan that is
+/// there already, to the last byte and mode, is not written again.
 pub fn stage(folder: &Path, plan: &Plan) -> Result<Staged> {
     let failed = |e: io::Error| failed("plan/ could not be written", &e);
     let making = folder.join(MAKING);
@@ -124,39 +139,75 @@ pub fn stage(folder: &Path, plan: &Plan) -> Result<Staged> {
     if fs::symlink_metadata(&making).is_ok_and(|meta| meta.is_dir()) {
         fs::remove_dir_all(&making).map_err(failed)?;
     }
+    let place = folder.join("plan");
+    if is_there(&place, plan) {
+        return Ok(Staged {
+            making: None,
+            place,
+        });
+    }
     fs::create_dir(&making).map_err(failed)?;
     let staged = Staged {
-        making,
-        place: folder.join("plan"),
+        making: Some(making.clone()),
+        place,
     };
-    write_files(&staged.making, plan).map_err(failed)?;
+    write_files(&making, plan).map_err(failed)?;
     Ok(staged)
+}
+
+/// Whether these files, and no others, are there.
+fn is_there(root: &Path, plan: &Plan) -> bool {
+    let files: Vec<_> = plan.files.iter().collect();
+    let same = |(path, file): &(&String, &PlanFile)| {
+        let at = root.join(path);
+        fs::symlink_metadata(&at).is_ok_and(|meta| {
+            meta.is_file()
+                && meta.len() == file.text.len() as u64
+                && meta.permissions().mode() & 0o7777 == mode(file)
+        }) && fs::read(&at).is_ok_and(|bytes| bytes == file.text.as_bytes())
+    };
+    let listed = plan.files.keys().map(String::as_str).collect();
+    root.is_dir()
+        && first_unlisted(root, root, &listed).is_none()
+        && parallel::map(&files, same).into_iter().all(|same| same)
+}
+
+fn mode(file: &PlanFile) -> u32 {
+    if file.executable { 0o755 } else { 0o644 }
 }
 
 fn write_files(root: &Path, plan: &Plan) -> io::Result<()> {
     let mut folders = BTreeSet::new();
-    for (path, file) in &plan.files {
-        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-        if folders.insert(folder) {
-            fs::create_dir_all(root.join(folder))?;
-        }
-        let mode = if file.executable { 0o755 } else { 0o644 };
+    for path in plan.files.keys() {
+        folders.extend(Path::new(path).ancestors().skip(1));
+    }
+    // A folder sorts before what is in it.
+    for folder in folders.into_iter().filter(|f| *f != Path::new("")) {
+        fs::create_dir(root.join(folder))?;
+    }
+    let files: Vec<_> = plan.files.iter().collect();
+    let write = |(path, file): &(&String, &PlanFile)| {
         let mut out = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(mode)
+            .mode(mode(file))
             .open(root.join(path))?;
         out.write_all(file.text.as_bytes())?;
         // Whatever the umask is, the plan's modes are the same.
-        out.set_permissions(fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
+        out.set_permissions(fs::Permissions::from_mode(mode(file)))
+    };
+    parallel::map(&files, write).into_iter().collect()
 }
 
 impl Staged {
     /// Exchanges the plan with what is in its place.
     pub fn put_in_place(self) -> Result<()> {
-        exchange(&self.making, &self.place).map_err(|e| failed("plan/ could not be replaced", &e))
+        match &self.making {
+            Some(making) => {
+                exchange(making, &self.place).map_err(|e| failed("plan/ could not be replaced", &e))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -189,22 +240,22 @@ fn private_folder(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-fn put_private(root: &Path, path: &str, text: &PrivateText) -> io::Result<()> {
+fn put_private(root: &Path, path: &str, bytes: &[u8], keep: Keep) -> io::Result<()> {
     let at = root.join(path);
     if let Some(parent) = at.parent() {
         private_folder(parent)?;
     }
-    if fs::read(&at).is_ok_and(|now| now == text.expose().as_bytes()) {
+    if fs::read(&at).is_ok_and(|now| now == bytes) {
         return Ok(());
     }
-    put(&at, text.expose().as_bytes(), 0o600)
+    put(&at, bytes, 0o600, keep)
 }
 
 /// Writes a file that holds private keys, whole or not at all, through the `age` program if there is
 /// anybody to encrypt it for.
 pub fn private_file(path: &Path, bytes: &[u8], recipients: &[String]) -> Result<()> {
     let written = if recipients.is_empty() {
-        put(path, bytes, 0o600)
+        put(path, bytes, 0o600, Keep::Synced)
     } else {
         put_encrypted(path, bytes, recipients)
     };
@@ -255,12 +306,18 @@ fn making(path: &Path) -> PathBuf {
     making
 }
 
+/// What a write waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Nothing: it can be made again.
+    Written,
+    /// The disk: it exists nowhere else.
+    Synced,
+}
+
 /// Writes a file whole or not at all.
-fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut making = PathBuf::from(path).into_os_string();
-    making.push(".carota-new");
-    let making = PathBuf::from(making);
-    let _ = fs::remove_file(&making);
+fn put(path: &Path, bytes: &[u8], mode: u32, keep: Keep) -> io::Result<()> {
+    let making = making(path);
     let write = || -> io::Result<()> {
         let mut file: File = OpenOptions::new()
             .write(true)
@@ -268,7 +325,9 @@ fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
             .mode(mode)
             .open(&making)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if keep == Keep::Synced {
+            file.sync_all()?;
+        }
         fs::rename(&making, path)
     };
     write().inspect_err(|_| {
