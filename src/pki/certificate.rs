@@ -45,6 +45,7 @@ const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
 static READ: Memo<Vec<Certificate>> = Memo::new();
+static DECODED: Memo<Certificate> = Memo::new();
 
 /// A certificate. Clones share one decoded value; two are equal when their DER is.
 #[derive(Clone)]
@@ -109,9 +110,11 @@ impl Certificate {
     /// Decodes one certificate. The error is a phrase without a place; whoever knows the file adds
     /// it.
     pub fn from_der(der: &[u8]) -> DerResult<Certificate> {
-        decode(der)
-            .map(|decoded| Certificate(Arc::new(decoded)))
-            .map_err(|why| format!("it is not an X.509 certificate in DER ({why})"))
+        DECODED.recall(&[der], || {
+            decode(der)
+                .map(|decoded| Certificate(Arc::new(decoded)))
+                .map_err(|why| format!("it is not an X.509 certificate in DER ({why})"))
+        })
     }
 
     /// The encoded certificate.

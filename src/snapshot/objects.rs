@@ -12,11 +12,11 @@ use super::{MAX_OBJECTS, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
 use crate::names;
+use crate::parallel;
 use crate::state::ObjectId;
 
 /// Reads `cluster/<kind>.yaml`.
 pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
-    let mut out = BTreeMap::new();
     let entries = fs::read_dir(folder.join("cluster")).map_err(|e| {
         Diagnostic::new(
             Code::SnapshotShape,
@@ -30,24 +30,27 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    for name in names {
-        let Some(kind) = name.strip_suffix(".yaml") else {
-            continue;
-        };
-        let label = format!("snapshot/cluster/{name}");
-        let text = read_text(&folder.join("cluster").join(&name), &label, MAX_OBJECTS)?;
+    let kinds: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".yaml"))
+        .collect();
+    let lists = parallel::map(&kinds, |kind| {
+        let label = format!("snapshot/cluster/{kind}.yaml");
+        let path = folder.join("cluster").join(format!("{kind}.yaml"));
+        let text = read_text(&path, &label, MAX_OBJECTS)?;
         check_public(&text, &label)?;
-        read_list(kind, &text, &label, &mut out)?;
+        read_list(kind, &text, &label)
+    });
+    let mut out = BTreeMap::new();
+    for list in lists {
+        out.extend(list?);
     }
     Ok(out)
 }
 
-fn read_list(
-    kind: &str,
-    text: &str,
-    label: &str,
-    out: &mut BTreeMap<ObjectId, Arc<Value>>,
-) -> Result<()> {
+/// The objects of one kind, whose name is part of their ids.
+fn read_list(kind: &str, text: &str, label: &str) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
+    let mut out = BTreeMap::new();
     // The YAML crate's own Value refuses duplicate keys; serde_json's would take the last.
     let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| {
         let place = e.location().map_or_else(
@@ -101,7 +104,7 @@ fn read_list(
             return Err(malformed(format!("{id} stands twice")));
         }
     }
-    Ok(())
+    Ok(out)
 }
 
 /// Of a Secret, the collector leaves certificates and references to what it withheld.
