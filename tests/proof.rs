@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use carota::names::{NodeName, NodePath};
 use carota::phases::{self, Done, Part, Phase};
-use carota::pki::{Certificate, Issuer, Keyring, Lock};
+use carota::pki::{Certificate, Issuer, Keyring, Lock, Purpose, verify};
 use carota::rotation::Rotation;
 use carota::snapshot;
 use carota::spec::{CaName, Spec};
 use carota::state::{Entry, Node, Process, State};
-use carota::trust::{self, Direction, Moment, Proof};
+use carota::trust::{self, Direction, Moment, Proof, Question, Role};
+use common::judges::{self, ask_go, ask_openssl, go_is_here};
 
 /// A step as the tests change it.
 #[derive(Clone)]
@@ -60,13 +61,16 @@ fn prove(rotation: &Rotation<'_>, points: &[Point]) -> Proof {
     prove_within(rotation, points, window)
 }
 
-fn prove_within(rotation: &Rotation<'_>, points: &[Point], window: (i64, i64)) -> Proof {
-    let cas: BTreeMap<CaName, (Certificate, Certificate)> = rotation
-        .cas
-        .iter()
+/// The old and the new CAs.
+fn cas(rotation: &Rotation<'_>) -> BTreeMap<CaName, (Certificate, Certificate)> {
+    let pairs = rotation.cas.iter();
+    pairs
         .map(|(name, pair)| (*name, (pair.old.clone(), pair.new.clone())))
-        .collect();
-    let moments: Vec<Moment<'_>> = points
+        .collect()
+}
+
+fn moments(points: &[Point]) -> Vec<Moment<'_>> {
+    points
         .iter()
         .map(|point| Moment {
             phase: point.phase,
@@ -76,8 +80,12 @@ fn prove_within(rotation: &Rotation<'_>, points: &[Point], window: (i64, i64)) -
             nodes_serial: point.serial,
             state: &point.state,
         })
-        .collect();
-    trust::prove(&moments, window, rotation.spec.kubernetes, &cas).unwrap()
+        .collect()
+}
+
+fn prove_within(rotation: &Rotation<'_>, points: &[Point], window: (i64, i64)) -> Proof {
+    let kubernetes = rotation.spec.kubernetes;
+    trust::prove(&moments(points), window, kubernetes, &cas(rotation)).unwrap()
 }
 
 /// Runs `run` with the rotation of an example, its CAs issued for this run.
@@ -751,4 +759,105 @@ fn five_thousand_nodes() {
         println!("{:?}, {} edges", begin.elapsed(), proof.edges.len());
         assert!(proof.holds());
     });
+}
+
+/// The files of questions, written into a folder: the same text under the same name.
+struct Files<'f> {
+    folder: &'f Path,
+    names: BTreeMap<String, String>,
+}
+
+impl Files<'_> {
+    fn name(&mut self, certificates: &[Certificate]) -> String {
+        let text: String = certificates.iter().map(Certificate::to_pem).collect();
+        let next = format!("{}.crt", self.names.len());
+        let name = self.names.entry(text.clone()).or_insert(next);
+        fs::write(self.folder.join(&*name), text).unwrap();
+        name.clone()
+    }
+
+    fn question(&mut self, question: &Question, at: i64) -> judges::Question {
+        let (leaf, middle) = question.chain.split_first().unwrap();
+        judges::Question {
+            leaf: self.name(std::slice::from_ref(leaf)),
+            middle: (!middle.is_empty()).then(|| self.name(middle)),
+            anchors: self.name(&question.anchors),
+            server: matches!(question.role, Role::Server(_)),
+            name: match &question.role {
+                Role::Server(name) => name.clone(),
+                Role::Client => None,
+            },
+            at,
+        }
+    }
+}
+
+/// What carota says at one time.
+fn at(question: &Question, when: i64) -> bool {
+    let purpose = match &question.role {
+        Role::Client => Purpose::Client,
+        Role::Server(name) => Purpose::Server {
+            name: name.as_deref(),
+        },
+    };
+    let (leaf, middle) = question.chain.split_first().unwrap();
+    verify(leaf, middle, &question.anchors, purpose, when).is_ok()
+}
+
+/// A moment after the end of every certificate of the examples, and one before their beginning.
+const OTHER_TIMES: [i64; 2] = [4_102_444_800, 946_684_800];
+
+#[test]
+fn other_judges_answer_every_question_of_the_proof_alike() {
+    let go = go_is_here();
+    for example in common::examples() {
+        with_example(&example, |rotation, done| {
+            let window = (rotation.spec.not_before, rotation.spec.window_end);
+            let points = points(&done);
+            let kubernetes = rotation.spec.kubernetes;
+            let all = trust::questions(&moments(&points), window, kubernetes, &cas(rotation));
+            let all = all.unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let mut files = Files {
+                folder: folder.path(),
+                names: BTreeMap::new(),
+            };
+            let mut asked = Vec::new();
+            let mut expected = Vec::new();
+            for question in &all {
+                let held = question.refused.is_none();
+                assert_eq!(held, at(question, window.0) && at(question, window.1));
+                for when in [window.0, window.1].into_iter().chain(OTHER_TIMES) {
+                    asked.push(files.question(question, when));
+                    expected.push(at(question, when));
+                }
+            }
+            let mut answers = vec![("OpenSSL", ask_openssl(folder.path(), &asked))];
+            if go {
+                answers.push(("Go", ask_go(folder.path(), &asked)));
+            }
+            for (judge, answers) in answers {
+                for ((question, expected), answer) in asked.iter().zip(&expected).zip(answers) {
+                    assert_eq!(
+                        answer.is_ok(),
+                        *expected,
+                        "{judge}: {answer:?}, {question:?}"
+                    );
+                }
+            }
+            let count = |which: &dyn Fn(&Question) -> bool| all.iter().filter(|q| which(q)).count();
+            println!(
+                "{}: {} questions, {} of them the proof's own; accepted {}, refused {}; at {} times",
+                example.file_name().unwrap().display(),
+                all.len(),
+                count(&|q| q.asked),
+                count(&|q| q.refused.is_none()),
+                count(&|q| q.refused.is_some()),
+                2 + OTHER_TIMES.len(),
+            );
+            // Both answers are compared, and so is what a proof that fails would ask.
+            assert!(count(&|q| q.asked && q.refused.is_none()) > 50);
+            assert!(count(&|q| q.refused.is_some()) > 50);
+        });
+    }
 }

@@ -4,7 +4,7 @@
 //! Knows trust, credentials and the planned window. It must not know which process holds what, or
 //! when.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostic::Result;
 use crate::pki::certificate::utc;
@@ -63,6 +63,21 @@ pub enum Role {
     Client,
     /// A server's, dialled by this name; none where the verifier checks no name.
     Server(Option<String>),
+}
+
+/// A question to path validation, with the judge's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The leaf, and what is sent with it.
+    pub chain: Vec<Certificate>,
+    /// What is trusted.
+    pub anchors: Vec<Certificate>,
+    /// As what the leaf is presented.
+    pub role: Role,
+    /// Whether the proof of the plan asked it. The others are asked for comparison.
+    pub asked: bool,
+    /// Why it is not accepted at the start or the end of the window; none where it is.
+    pub refused: Option<String>,
 }
 
 /// Number of a [`Trust`].
@@ -203,6 +218,32 @@ impl Judge {
     /// A credential by its number.
     pub fn credential_of(&self, id: CredentialId) -> &Credential {
         &self.credentials[id]
+    }
+
+    /// Every chain in every role in which it was met, against every list of anchors that was met: what
+    /// the proof asked, and as much again that it did not, most of which must be refused.
+    pub fn questions(&mut self) -> Vec<Question> {
+        let asked: BTreeSet<_> = self.verdicts.keys().copied().collect();
+        let met: BTreeSet<_> = asked.iter().map(|(_, c, role)| (*c, *role)).collect();
+        let mut out = Vec::new();
+        for (credential, role) in met {
+            let Credential::Chain(chain) = self.credentials[credential].clone() else {
+                continue;
+            };
+            for trust in 0..self.trusts.len() {
+                let Trust::Anchors(anchors) = self.trusts[trust].clone() else {
+                    continue;
+                };
+                out.push(Question {
+                    chain: chain.clone(),
+                    anchors,
+                    role: self.roles[role].clone(),
+                    asked: asked.contains(&(trust, credential, role)),
+                    refused: self.verdict(trust, credential, role),
+                });
+            }
+        }
+        out
     }
 
     /// How many distinct pairs of chain and anchor were put to path validation.

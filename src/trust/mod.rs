@@ -36,6 +36,7 @@ use crate::pki::Certificate;
 use crate::spec::{CaName, Version};
 use inputs::Inputs;
 use judge::Judge;
+pub use judge::{Question, Role};
 pub use outages::Outage;
 use prover::Prover;
 pub use timeline::Moment;
@@ -188,9 +189,29 @@ pub fn prove(
     kubernetes: Version,
     cas: &BTreeMap<CaName, (Certificate, Certificate)>,
 ) -> Result<Proof> {
+    examine(timeline, window, kubernetes, cas).map(|(proof, _)| proof)
+}
+
+/// What the proof asks of path validation, and as much again, with the answers: for other judges to
+/// answer too.
+pub fn questions(
+    timeline: &[Moment<'_>],
+    window: (i64, i64),
+    kubernetes: Version,
+    cas: &BTreeMap<CaName, (Certificate, Certificate)>,
+) -> Result<Vec<Question>> {
+    examine(timeline, window, kubernetes, cas).map(|(_, mut judge)| judge.questions())
+}
+
+fn examine(
+    timeline: &[Moment<'_>],
+    window: (i64, i64),
+    kubernetes: Version,
+    cas: &BTreeMap<CaName, (Certificate, Certificate)>,
+) -> Result<(Proof, Judge)> {
     let timeline = Timeline::new(timeline);
     if timeline.len() == 0 {
-        return Ok(Proof::nothing());
+        return Ok((Proof::nothing(), Judge::new(window)));
     }
     let mut inputs = Inputs::new(&timeline, Judge::new(window), kubernetes)?;
     let (edges, weaknesses) = edges::read(&mut inputs, kubernetes)?;
@@ -202,13 +223,13 @@ pub fn prove(
     prover.prove_identities(&edges)?;
     let cannot_start = starts::find(&mut prover.inputs)?;
     let leftovers = prover.leftovers(&edges)?;
-    let mut proof = prover.finish(&edges, outages);
+    let (mut proof, judge) = prover.finish(&edges, outages);
     proof.leftovers = leftovers;
     proof.broken.extend(cannot_start);
     proof
         .broken
         .sort_by_key(|broken| (broken.phase, broken.step));
-    Ok(proof)
+    Ok((proof, judge))
 }
 
 /// The phases of a timeline in order.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::edges::{Check, Edge, Kind};
 use super::inputs::{HistoryId, InputId, Inputs};
-use super::judge::{self, Credential, CredentialId, Failure, RoleId, SetId, Trust};
+use super::judge::{self, Credential, CredentialId, Failure, Judge, RoleId, SetId, Trust};
 use super::matrix::{Bits, Labels, cell, label};
 use super::outages::Outage;
 use super::timeline::Stretch;
@@ -507,8 +507,8 @@ impl<'c, 't> Prover<'c, 't> {
             .collect()
     }
 
-    /// The proof as far as the edges go.
-    pub fn finish(self, edges: &[Edge], outages: Vec<Outage>) -> Proof {
+    /// The proof as far as the edges go, and the judge that was asked.
+    pub fn finish(self, edges: &[Edge], outages: Vec<Outage>) -> (Proof, Judge) {
         let matrix = self
             .cells
             .iter()
@@ -522,7 +522,8 @@ impl<'c, 't> Prover<'c, 't> {
                 cells: cells.iter().map(cell).collect(),
             })
             .collect();
-        Proof {
+        let judge = self.inputs.artifacts.judge;
+        let proof = Proof {
             edges: edges
                 .iter()
                 .map(|edge| EdgeFacts {
@@ -538,7 +539,8 @@ impl<'c, 't> Prover<'c, 't> {
             weaknesses: self.weaknesses.into_iter().collect(),
             outages,
             leftovers: Vec::new(),
-            pairs_verified: self.inputs.artifacts.judge.pairs_verified(),
-        }
+            pairs_verified: judge.pairs_verified(),
+        };
+        (proof, judge)
     }
 }

@@ -11,6 +11,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub mod judges;
+
 /// The examples: every folder of `plans/`.
 pub fn examples() -> Vec<PathBuf> {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");

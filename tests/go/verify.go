@@ -1,6 +1,6 @@
 // Judges certificates as Kubernetes does, with crypto/x509. Reads cases from the standard input, one
-// a line: leaf, intermediates, anchors (PEM files), `client` or `server`, the name (`-` for none) and
-// the unix time, separated by tabs. Prints `ok` or the error, one a line.
+// a line: leaf, intermediates (`-` for none), anchors (PEM files), `client` or `server`, the name (`-`
+// for none) and the unix time, separated by tabs. Prints `ok` or the error, one a line.
 package main
 
 import (
@@ -15,6 +15,9 @@ import (
 )
 
 func pool(file string) *x509.CertPool {
+	if file == "-" {
+		return x509.NewCertPool()
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		panic(err)
