@@ -22,7 +22,7 @@ use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, State};
 
 /// Flags that name files, by program.
-const FILE_FLAGS: [(Program, &str); 36] = [
+const FILE_FLAGS: [(Program, &str); 45] = [
     (Program::Apiserver, "client-ca-file"),
     (Program::Apiserver, "requestheader-client-ca-file"),
     (Program::Apiserver, "kubelet-certificate-authority"),
@@ -31,6 +31,13 @@ const FILE_FLAGS: [(Program, &str); 36] = [
     (Program::Apiserver, "kubelet-client-certificate"),
     (Program::Apiserver, "proxy-client-cert-file"),
     (Program::Apiserver, "tls-cert-file"),
+    (Program::Apiserver, "etcd-keyfile"),
+    (Program::Apiserver, "kubelet-client-key"),
+    (Program::Apiserver, "proxy-client-key-file"),
+    (Program::Apiserver, "tls-private-key-file"),
+    (Program::Apiserver, WEBHOOK_FLAGS[0]),
+    (Program::Apiserver, WEBHOOK_FLAGS[1]),
+    (Program::Apiserver, WEBHOOK_FLAGS[2]),
     (Program::ControllerManager, "root-ca-file"),
     (Program::ControllerManager, "client-ca-file"),
     (Program::ControllerManager, "requestheader-client-ca-file"),
@@ -77,10 +84,24 @@ const FILE_FLAGS: [(Program, &str); 36] = [
     (Program::CloudControllerManager, "authentication-kubeconfig"),
     (Program::CloudControllerManager, "authorization-kubeconfig"),
     (Program::Etcd, "cert-file"),
+    (Program::Etcd, "key-file"),
     (Program::Etcd, "peer-cert-file"),
+    (Program::Etcd, "peer-key-file"),
     (Program::Etcd, "trusted-ca-file"),
     (Program::Etcd, "peer-trusted-ca-file"),
 ];
+
+/// Flags by which API servers name kubeconfigs of webhooks.
+pub const WEBHOOK_FLAGS: [&str; 3] = [
+    "authentication-token-webhook-config-file",
+    "authorization-webhook-config-file",
+    "audit-webhook-config-file",
+];
+
+/// Whether the proof knows what a program does with the file of a flag.
+pub fn is_modelled(program: Program, flag: &str) -> bool {
+    FILE_FLAGS.contains(&(program, flag))
+}
 
 /// Flags that say something else.
 const TEXT_FLAGS: [(Program, &str); 6] = [

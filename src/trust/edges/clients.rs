@@ -8,9 +8,8 @@ use serde_json::Value;
 
 use super::super::artifacts::{Held, Started};
 use super::super::inputs::{InputId, KubeconfigOf, What};
-use super::super::judge::{Role, RoleId};
 use super::workloads::{Workload, workloads};
-use super::{Check, Edge, Kind, Reader, closed};
+use super::{Check, Edge, Host, Kind, Reader, closed};
 use crate::diagnostic::Result;
 use crate::layout::{Program, snapshot_file};
 use crate::names::NodeName;
@@ -29,18 +28,13 @@ struct Client {
 impl Reader<'_, '_> {
     /// Edges from a client to the API servers that a host means.
     fn reach_api_servers(&mut self, client: &Client, host: &str, name: &str) {
-        let role = self
-            .inputs
-            .artifacts
-            .judge
-            .role(Role::Server(Some(name.to_owned())));
-        let client_role = self.inputs.artifacts.judge.role(Role::Client);
+        let (role, client_role) = (self.server_role(name), self.client_role());
         for at in self.api_servers_at(host, client.node.as_ref()) {
             let server = &self.api_servers[at];
             self.edges.push(Edge {
                 kind: client.kind,
                 client: client.name.clone(),
-                server: format!("API server on {}", server.node),
+                server: format!("API server on {}", server.at.node),
                 dialled: Some(name.to_owned()),
                 of_server: Some(Check {
                     trust: client.trust,
@@ -249,6 +243,7 @@ impl Reader<'_, '_> {
                     label,
                 )?;
                 let name = format!("user {user}");
+                self.clients.push((name.clone(), certificate));
                 let client = Client {
                     kind: Kind::Users,
                     name,
@@ -374,27 +369,18 @@ impl Reader<'_, '_> {
         if self.inputs.artifacts.judge.members(set).is_empty() {
             return Ok(());
         }
-        let role = self.inputs.artifacts.judge.role(Role::Client);
-        for server in &self.api_servers {
-            self.edges.push(Edge {
-                kind: Kind::Signed,
-                client: "whoever gets a certificate from the cluster".into(),
-                server: format!("API server on {}", server.node),
-                dialled: None,
-                of_server: None,
-                of_client: Some(Check {
-                    trust: server.clients,
-                    credential,
-                    role,
-                }),
-            });
+        self.clients.push((SIGNED.to_owned(), credential));
+        for at in 0..self.api_servers.len() {
+            let server = &self.api_servers[at];
+            let server = (format!("API server on {}", server.at.node), server.clients);
+            self.client_edge(Kind::Signed, (SIGNED.to_owned(), credential), server);
         }
-        self.delegating(credential, role)
+        self.delegating(credential)
     }
 
     /// Controller managers and schedulers with a client CA of their own: whoever asks them for
     /// health and metrics shows a certificate.
-    fn delegating(&mut self, credential: InputId, role: RoleId) -> Result<()> {
+    fn delegating(&mut self, credential: InputId) -> Result<()> {
         for node in self.start.nodes.keys() {
             for started in self.inputs.artifacts.programs(self.start, node)?.iter() {
                 if started.program == Program::Apiserver
@@ -402,25 +388,25 @@ impl Reader<'_, '_> {
                 {
                     continue;
                 }
+                let host = Host {
+                    node: node.clone(),
+                    started: started.clone(),
+                };
                 let row = ("client-ca-file", "kube-controller-manager client-ca-file");
-                let trust = self.flag(node, started, row, closed)?;
-                self.edges.push(Edge {
-                    kind: Kind::SignedControlPlane,
-                    client: "whoever gets a certificate from the cluster".into(),
-                    server: format!("{} on {node}", started.program),
-                    dialled: None,
-                    of_server: None,
-                    of_client: Some(Check {
-                        trust,
-                        credential,
-                        role,
-                    }),
-                });
+                let trust = self.flag(&host, row, closed)?;
+                self.client_edge(
+                    Kind::SignedControlPlane,
+                    (SIGNED.to_owned(), credential),
+                    (format!("{} on {node}", started.program), trust),
+                );
             }
         }
         Ok(())
     }
 }
+
+/// Clients that nobody knows yet.
+const SIGNED: &str = "whoever gets a certificate from the cluster";
 
 /// Whether a path is a folder's, or the same file.
 fn is_below(path: &str, folder: &str) -> bool {

@@ -4,8 +4,7 @@
 
 use super::super::artifacts::host_of;
 use super::super::inputs::{InputId, What};
-use super::super::judge::Role;
-use super::{Check, Edge, Kind, Reader, certificate, closed, is_loopback, open};
+use super::{Check, Edge, Host, Kind, Reader, certificate, closed, is_loopback, open};
 use crate::diagnostic::Result;
 use crate::names::{NodeName, NodePath};
 
@@ -27,40 +26,24 @@ impl Reader<'_, '_> {
     }
 
     fn api_server_to_etcd(&mut self, at: usize) -> Result<()> {
-        let (node, started) = (
-            self.api_servers[at].node.clone(),
-            self.api_servers[at].started.clone(),
-        );
-        let servers = started
-            .flags
-            .get("etcd-servers")
-            .cloned()
-            .unwrap_or_default();
-        let trust = self.flag(
-            &node,
-            &started,
-            ("etcd-cafile", "kube-apiserver etcd-cafile"),
-            closed,
-        )?;
-        let credential = self.flag(
-            &node,
-            &started,
-            ("etcd-certfile", "kube-apiserver etcd-certfile"),
-            certificate,
-        )?;
-        for url in servers.split(',').filter(|url| url.starts_with("https://")) {
-            let host = host_of(url).to_owned();
-            let members = self.members_at(&host, &node);
+        let host = self.api_servers[at].at.clone();
+        let node = host.node.clone();
+        let servers = host.started.flags.get("etcd-servers");
+        let servers = servers.cloned().unwrap_or_default();
+        let trust = self.flag(&host, ("etcd-cafile", "kube-apiserver etcd-cafile"), closed)?;
+        let row = ("etcd-certfile", "kube-apiserver etcd-certfile");
+        let credential = self.flag(&host, row, certificate)?;
+        for dialled in https_hosts(&servers) {
+            let members = self.members_at(&dialled, &node);
             if members.is_empty() {
-                self.weaknesses.insert(format!("etcd at {host} is not in the snapshot: the API server's connection to it is not proven"));
+                self.weaknesses.insert(format!("etcd at {dialled} is not in the snapshot: the API server's connection to it is not proven"));
             }
             for member in members {
                 self.etcd_edge(
                     Kind::ApiserverEtcd,
                     format!("API server on {node}"),
-                    member,
-                    &host,
                     (trust, credential),
+                    (member, &dialled, CLIENTS),
                 )?;
             }
         }
@@ -72,48 +55,31 @@ impl Reader<'_, '_> {
             .filter(|at| {
                 let member = &self.members[*at];
                 if is_loopback(host) {
-                    member.node == *from
+                    member.at.node == *from
                 } else {
-                    member.hosts.contains(host) || self.hosts.get(host) == Some(&member.node)
+                    member.hosts.contains(host) || self.hosts.get(host) == Some(&member.at.node)
                 }
             })
             .collect()
     }
 
+    /// An edge to a member: what the client trusts and shows, and which of the member's ports.
     fn etcd_edge(
         &mut self,
         kind: Kind,
         client: String,
-        member: usize,
-        host: &str,
         (trust, credential): (InputId, InputId),
+        (member, dialled, port): (usize, &str, Port),
     ) -> Result<()> {
-        let (node, started) = (
-            self.members[member].node.clone(),
-            self.members[member].started.clone(),
-        );
-        let serving = self.flag(
-            &node,
-            &started,
-            ("cert-file", "etcd cert-file"),
-            certificate,
-        )?;
-        let clients = self.flag(
-            &node,
-            &started,
-            ("trusted-ca-file", "etcd trusted-ca-file"),
-            open,
-        )?;
-        let judge = &mut self.inputs.artifacts.judge;
-        let (role, client_role) = (
-            judge.role(Role::Server(Some(host.to_owned()))),
-            judge.role(Role::Client),
-        );
+        let server = self.members[member].at.clone();
+        let serving = self.flag(&server, port.pair, certificate)?;
+        let clients = self.flag(&server, port.ca, open)?;
+        let (role, client_role) = (self.server_role(dialled), self.client_role());
         self.edges.push(Edge {
             kind,
             client,
-            server: format!("etcd on {node}"),
-            dialled: Some(host.to_owned()),
+            server: format!("etcd on {}", server.node),
+            dialled: Some(dialled.to_owned()),
             of_server: Some(Check {
                 trust,
                 credential: serving,
@@ -129,97 +95,41 @@ impl Reader<'_, '_> {
     }
 
     fn peers(&mut self, from: usize, to: usize) -> Result<()> {
-        let (client, client_started) = (
-            self.members[from].node.clone(),
-            self.members[from].started.clone(),
-        );
-        let (server, server_started) = (
-            self.members[to].node.clone(),
-            self.members[to].started.clone(),
-        );
-        let urls = server_started
-            .flags
-            .get("initial-advertise-peer-urls")
-            .cloned()
-            .unwrap_or_default();
-        let pair = ("peer-cert-file", "etcd peer-cert-file");
-        let ca = ("peer-trusted-ca-file", "etcd peer-trusted-ca-file");
-        let trust = self.flag(&client, &client_started, ca, open)?;
-        let own = self.flag(&client, &client_started, pair, certificate)?;
-        let serving = self.flag(&server, &server_started, pair, certificate)?;
-        let clients = self.flag(&server, &server_started, ca, open)?;
-        for host in urls
-            .split(',')
-            .filter(|url| url.starts_with("https://"))
-            .map(host_of)
-        {
-            let judge = &mut self.inputs.artifacts.judge;
-            let (role, client_role) = (
-                judge.role(Role::Server(Some(host.to_owned()))),
-                judge.role(Role::Client),
-            );
-            self.edges.push(Edge {
-                kind: Kind::EtcdPeers,
-                client: format!("etcd on {client}"),
-                server: format!("etcd on {server}"),
-                dialled: Some(host.to_owned()),
-                of_server: Some(Check {
-                    trust,
-                    credential: serving,
-                    role,
-                }),
-                of_client: Some(Check {
-                    trust: clients,
-                    credential: own,
-                    role: client_role,
-                }),
-            });
+        let client = self.members[from].at.clone();
+        let trust = self.flag(&client, PEERS.ca, open)?;
+        let own = self.flag(&client, PEERS.pair, certificate)?;
+        let urls = self.urls(to, "initial-advertise-peer-urls");
+        for dialled in https_hosts(&urls) {
+            self.etcd_edge(
+                Kind::EtcdPeers,
+                format!("etcd on {}", client.node),
+                (trust, own),
+                (to, &dialled, PEERS),
+            )?;
         }
         Ok(())
+    }
+
+    fn urls(&self, member: usize, flag: &str) -> String {
+        let flags = &self.members[member].at.started.flags;
+        flags.get(flag).cloned().unwrap_or_default()
     }
 
     /// A member's gateway dials the member itself with the serving pair, and does not verify it
     /// (server/embed/etcd.go and serve.go of etcd).
     fn gateway(&mut self, at: usize) -> Result<()> {
-        let (node, started) = (
-            self.members[at].node.clone(),
-            self.members[at].started.clone(),
-        );
-        let credential = self.flag(
-            &node,
-            &started,
-            ("cert-file", "etcd cert-file"),
-            certificate,
-        )?;
-        let trust = self.flag(
-            &node,
-            &started,
-            ("trusted-ca-file", "etcd trusted-ca-file"),
-            open,
-        )?;
-        let role = self.inputs.artifacts.judge.role(Role::Client);
-        self.edges.push(Edge {
-            kind: Kind::EtcdGateway,
-            client: format!("etcd on {node}"),
-            server: format!("etcd on {node}"),
-            dialled: None,
-            of_server: None,
-            of_client: Some(Check {
-                trust,
-                credential,
-                role,
-            }),
-        });
+        let host = self.members[at].at.clone();
+        let credential = self.flag(&host, CLIENTS.pair, certificate)?;
+        let trust = self.flag(&host, CLIENTS.ca, open)?;
+        let own = format!("etcd on {}", host.node);
+        self.client_edge(Kind::EtcdGateway, (own.clone(), credential), (own, trust));
         Ok(())
     }
 
     /// kubeadm's own client, probes and backup jobs find the CA and a client certificate by path,
     /// beside what the member's flags named before the rotation, and dial every member.
     fn etcd_tools(&mut self, from: usize) -> Result<()> {
-        let (node, started) = (
-            self.members[from].node.clone(),
-            self.members[from].started.clone(),
-        );
+        let Host { node, started } = self.members[from].at.clone();
         let Some(ca) = started.files.get("trusted-ca-file").cloned() else {
             return Ok(());
         };
@@ -230,37 +140,47 @@ impl Reader<'_, '_> {
             return Ok(());
         }
         let label = format!("{ca} on {node}");
-        let trust = self.input(
-            What::FileTrust { path: ca },
-            Some(&node),
-            None,
-            "call",
-            label,
-        )?;
+        let what = What::FileTrust { path: ca };
+        let trust = self.input(what, Some(&node), None, "call", label)?;
         let label = format!("{pair} on {node}");
-        let credential = self.input(
-            What::FileCertificate { path: pair },
-            Some(&node),
-            None,
-            "call",
-            label,
-        )?;
+        let what = What::FileCertificate { path: pair };
+        let credential = self.input(what, Some(&node), None, "call", label)?;
         for to in 0..self.members.len() {
-            let urls = self.members[to]
-                .started
-                .flags
-                .get("advertise-client-urls")
-                .cloned()
-                .unwrap_or_default();
-            for host in urls
-                .split(',')
-                .filter(|url| url.starts_with("https://"))
-                .map(host_of)
-            {
-                let client = format!("kubeadm, probes and backups on {node}");
-                self.etcd_edge(Kind::EtcdTools, client, to, host, (trust, credential))?;
+            let urls = self.urls(to, "advertise-client-urls");
+            for dialled in https_hosts(&urls) {
+                self.etcd_edge(
+                    Kind::EtcdTools,
+                    format!("kubeadm, probes and backups on {node}"),
+                    (trust, credential),
+                    (to, &dialled, CLIENTS),
+                )?;
             }
         }
         Ok(())
     }
+}
+
+/// The flags and rows of one of a member's ports.
+#[derive(Clone, Copy)]
+struct Port {
+    pair: (&'static str, &'static str),
+    ca: (&'static str, &'static str),
+}
+
+/// Where clients reach it.
+const CLIENTS: Port = Port {
+    pair: ("cert-file", "etcd cert-file"),
+    ca: ("trusted-ca-file", "etcd trusted-ca-file"),
+};
+
+/// Where other members reach it.
+const PEERS: Port = Port {
+    pair: ("peer-cert-file", "etcd peer-cert-file"),
+    ca: ("peer-trusted-ca-file", "etcd peer-trusted-ca-file"),
+};
+
+/// The hosts of the `https` URLs in a list.
+fn https_hosts(urls: &str) -> Vec<String> {
+    let https = urls.split(',').filter(|url| url.starts_with("https://"));
+    https.map(|url| host_of(url).to_owned()).collect()
 }

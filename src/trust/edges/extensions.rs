@@ -1,14 +1,15 @@
-//! Servers that API objects name: webhooks, aggregated API servers, CRD conversion.
+//! Servers that API objects and the API servers' kubeconfigs name: webhooks, aggregated API servers,
+//! CRD conversion.
 //!
 //! Knows `caBundle`s, and which Secrets hold what is served. It must not know the handlers' code.
 
 use serde_json::Value;
 
-use super::super::artifacts::host_of;
-use super::super::inputs::{InputId, What};
-use super::super::judge::{Credential, Role, Trust};
+use super::super::artifacts::{Held, UserView, WEBHOOK_FLAGS, host_of};
+use super::super::inputs::{InputId, KubeconfigOf, What};
+use super::super::judge::{Credential, Trust};
 use super::workloads::workloads;
-use super::{Check, Edge, Kind, Reader, certificate};
+use super::{Check, Edge, Host, Kind, Reader, certificate};
 use crate::diagnostic::Result;
 use crate::state::{ObjectId, Process};
 
@@ -74,32 +75,21 @@ impl<'a> Reader<'_, 'a> {
     fn aggregated_by_anyone(&mut self) -> Result<()> {
         let label = "ConfigMap kube-system/extension-apiserver-authentication".to_owned();
         let trust = self.input(What::PublishedFrontProxy, None, None, "object", label)?;
-        let role = self.inputs.artifacts.judge.role(Role::Client);
         for at in 0..self.api_servers.len() {
-            let (node, started) = (
-                self.api_servers[at].node.clone(),
-                self.api_servers[at].started.clone(),
-            );
-            if !started.files.contains_key("proxy-client-cert-file") {
+            let host = self.api_servers[at].at.clone();
+            if !host.started.files.contains_key("proxy-client-cert-file") {
                 continue;
             }
             let row = (
                 "proxy-client-cert-file",
                 "kube-apiserver proxy-client-cert-file",
             );
-            let credential = self.flag(&node, &started, row, certificate)?;
-            self.edges.push(Edge {
-                kind: Kind::Aggregated,
-                client: format!("API server on {node}"),
-                server: "aggregated API servers".into(),
-                dialled: None,
-                of_server: None,
-                of_client: Some(Check {
-                    trust,
-                    credential,
-                    role,
-                }),
-            });
+            let credential = self.flag(&host, row, certificate)?;
+            self.client_edge(
+                Kind::Aggregated,
+                (format!("API server on {}", host.node), credential),
+                ("aggregated API servers".into(), trust),
+            );
         }
         Ok(())
     }
@@ -127,10 +117,24 @@ impl<'a> Reader<'_, 'a> {
             pointer,
         };
         let trust = self.input(what, None, None, "object", format!("caBundle of {id}"))?;
-        let mut servers = self.serving_secrets(&name, namespace)?;
+        self.serving(
+            kind,
+            ("API servers".to_owned(), trust),
+            (&name, namespace, &id.to_string()),
+        )
+    }
+
+    /// Edges to whatever is served under a name, as far as a Secret of the snapshot holds it.
+    fn serving(
+        &mut self,
+        kind: Kind,
+        (client, trust): (String, InputId),
+        (name, namespace, by): (&str, Option<&str>, &str),
+    ) -> Result<()> {
+        let mut servers = self.serving_secrets(name, namespace)?;
         if servers.is_empty() && self.trusts_signer(trust)? {
             self.weaknesses.insert(format!(
-                "the certificate that {name} serves for {id} is not in the snapshot: taken to be of the CA that \
+                "the certificate that {name} serves for {by} is not in the snapshot: taken to be of the CA that \
                  API servers' are of, and replaced when theirs are"
             ));
             let while_used = self
@@ -141,17 +145,13 @@ impl<'a> Reader<'_, 'a> {
             let label = format!("certificate of {name}, not in the snapshot");
             servers.push(self.input(What::Assumed { while_used }, None, None, "object", label)?);
         }
-        let role = self
-            .inputs
-            .artifacts
-            .judge
-            .role(Role::Server(Some(name.clone())));
+        let role = self.server_role(name);
         for credential in servers {
             self.edges.push(Edge {
                 kind,
-                client: "API servers".into(),
-                server: format!("{name} for {id}"),
-                dialled: Some(name.clone()),
+                client: client.clone(),
+                server: format!("{name} for {by}"),
+                dialled: Some(name.to_owned()),
                 of_server: Some(Check {
                     trust,
                     credential,
@@ -161,6 +161,57 @@ impl<'a> Reader<'_, 'a> {
             });
         }
         Ok(())
+    }
+
+    /// Webhooks that kubeconfigs of the API servers name. What they are served with is looked for as
+    /// for other webhooks; whom they trust is not in the snapshot.
+    pub(super) fn configured_webhooks(&mut self) -> Result<()> {
+        for at in 0..self.api_servers.len() {
+            let Host { node, started } = self.api_servers[at].at.clone();
+            for flag in WEBHOOK_FLAGS {
+                let of = KubeconfigOf::Flag(started.program, started.manifest.clone(), flag);
+                let Some((path, view)) = self.inputs.kubeconfig_at_start(&node, &of)? else {
+                    continue;
+                };
+                let Some(&(cluster, user)) = view.pairs.first() else {
+                    continue;
+                };
+                let process = Process::StaticPod(node.clone(), started.manifest.clone());
+                let label = format!("{path} on {node}");
+                let what = What::KubeconfigTrust { of, cluster };
+                let trust = self.input(what, Some(&node), Some(process), "kubeconfig ca", label)?;
+                let name = view.clusters[cluster].name.clone();
+                self.serving(
+                    Kind::ConfiguredWebhook,
+                    (format!("API server on {node}"), trust),
+                    (&name, None, &format!("--{flag} on {node}")),
+                )?;
+                if view
+                    .users
+                    .get(user)
+                    .is_some_and(|user| self.shows_certificate(user))
+                {
+                    self.weaknesses.insert(format!(
+                        "{name}, the webhook of --{flag} on {node}, is shown a client certificate; whom it trusts is not \
+                         in the snapshot"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shows_certificate(&self, user: &UserView) -> bool {
+        match user.certificate {
+            Held::Here(id) => self
+                .inputs
+                .artifacts
+                .judge
+                .credential_of(id)
+                .leaf()
+                .is_some(),
+            Held::In(_) => true,
+        }
     }
 
     /// Whether a bundle holds what the cluster's signer signs with.

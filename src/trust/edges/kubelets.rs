@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::super::artifacts::{Configured, Held, Started};
 use super::super::inputs::{InputId, KubeconfigOf, What};
-use super::super::judge::Role;
 use super::{Check, Edge, Kind, Reader, certificate, open};
 use crate::diagnostic::Result;
 use crate::names::NodeName;
@@ -59,7 +58,7 @@ impl Reader<'_, '_> {
                     None,
                 )?;
             }
-            self.api_servers_to_kubelet(&node, &kubelet, &process)?;
+            self.api_servers_to_kubelet(&node, &kubelet)?;
         }
         Ok(())
     }
@@ -76,50 +75,64 @@ impl Reader<'_, '_> {
         )
     }
 
-    fn api_servers_to_kubelet(
-        &mut self,
-        node: &NodeName,
-        kubelet: &Configured,
-        process: &Process,
-    ) -> Result<()> {
-        let serving = self.kubelet_serving(node)?;
+    fn kubelet_clients(&mut self, node: &NodeName) -> Result<InputId> {
+        let process = Process::Kubelet(node.clone());
         let label = format!("clientCAFile of the kubelet on {node}");
-        let clients = self.input(
+        self.input(
             What::KubeletClientCa,
             Some(node),
-            Some(process.clone()),
+            Some(process),
             "kubelet clientCAFile",
             label,
-        )?;
+        )
+    }
+
+    /// People and monitoring that show kubelets a certificate. Whether they verify the kubelet, and
+    /// with what, is not in the snapshot.
+    pub(super) fn clients_of_kubelets(&mut self) -> Result<()> {
+        for (node, kubelet) in self.kubelets.clone() {
+            if kubelet.client_ca_file.is_none() {
+                continue;
+            }
+            let trust = self.kubelet_clients(&node)?;
+            for client in self.clients.clone() {
+                let server = (format!("kubelet on {node}"), trust);
+                self.client_edge(Kind::ClientsKubelet, client, server);
+            }
+        }
+        Ok(())
+    }
+
+    fn api_servers_to_kubelet(&mut self, node: &NodeName, kubelet: &Configured) -> Result<()> {
+        let serving = self.kubelet_serving(node)?;
+        let clients = self.kubelet_clients(node)?;
         if kubelet.client_ca_file.is_none() {
             self.weaknesses.insert(format!("the kubelet on {node} has no clientCAFile: API servers are not known to it by certificate"));
         }
         for at in 0..self.api_servers.len() {
-            let (server, started) = (
-                self.api_servers[at].node.clone(),
-                self.api_servers[at].started.clone(),
-            );
-            let name = self.kubelet_address(node, &started);
+            let host = self.api_servers[at].at.clone();
+            let server = host.node.clone();
+            let name = self.kubelet_address(node, &host.started);
             let row = (
                 "kubelet-client-certificate",
                 "kube-apiserver kubelet-client-certificate",
             );
-            let credential = self.flag(&server, &started, row, certificate)?;
+            let credential = self.flag(&host, row, certificate)?;
             let row = (
                 "kubelet-certificate-authority",
                 "kube-apiserver kubelet-certificate-authority",
             );
-            let trust = self.flag(&server, &started, row, open)?;
-            if !started.files.contains_key("kubelet-certificate-authority") {
+            let trust = self.flag(&host, row, open)?;
+            if !host
+                .started
+                .files
+                .contains_key("kubelet-certificate-authority")
+            {
                 self.weaknesses.insert(format!(
                     "the API server on {server} does not verify kubelets: --kubelet-certificate-authority is not set"
                 ));
             }
-            let judge = &mut self.inputs.artifacts.judge;
-            let (client_role, role) = (
-                judge.role(Role::Client),
-                judge.role(Role::Server(Some(name.clone()))),
-            );
+            let (client_role, role) = (self.client_role(), self.server_role(&name));
             self.edges.push(Edge {
                 kind: Kind::ApiserverKubelet,
                 client: format!("API server on {server}"),
@@ -189,11 +202,7 @@ impl Reader<'_, '_> {
                 .and_then(Value::as_str)
                 .unwrap_or(node.as_str())
                 .to_owned();
-            let role = self
-                .inputs
-                .artifacts
-                .judge
-                .role(Role::Server(Some(address.clone())));
+            let role = self.server_role(&address);
             // Only where it would hold today: a certificate of another CA is nothing to pods.
             let (before, after) = (
                 self.inputs.in_step(trust, 0)?,

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::artifacts::{Configured, Started, host_of};
 use super::inputs::{Input, InputId, Inputs, What};
-use super::judge::RoleId;
+use super::judge::{Role, RoleId};
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
@@ -58,8 +58,12 @@ pub enum Kind {
     EtcdTools,
     /// API servers to aggregated API servers.
     Aggregated,
-    /// API servers to webhooks.
+    /// API servers to webhooks that API objects name.
     Webhook,
+    /// API servers to webhooks that kubeconfigs name: authentication, authorization, audit.
+    ConfiguredWebhook,
+    /// Whoever has a certificate of the cluster to kubelets: monitoring, people.
+    ClientsKubelet,
 }
 
 impl Kind {
@@ -82,6 +86,8 @@ impl Kind {
             Kind::EtcdTools => "kubeadm, probes, backups → etcd",
             Kind::Aggregated => "API server → aggregated API server",
             Kind::Webhook => "API server → webhook",
+            Kind::ConfiguredWebhook => "API server → authentication, authorization, audit webhook",
+            Kind::ClientsKubelet => "users, newly signed clients → kubelet",
         }
     }
 }
@@ -114,18 +120,23 @@ pub struct Edge {
     pub of_client: Option<Check>,
 }
 
-/// An API server.
-struct ApiServer {
+/// A program on its node.
+#[derive(Clone)]
+struct Host {
     node: NodeName,
     started: Started,
+}
+
+/// An API server.
+struct ApiServer {
+    at: Host,
     serving: InputId,
     clients: InputId,
 }
 
 /// An etcd member.
 struct Member {
-    node: NodeName,
-    started: Started,
+    at: Host,
     hosts: BTreeSet<String>,
 }
 
@@ -139,6 +150,8 @@ pub struct Reader<'r, 'a> {
     api_servers: Vec<ApiServer>,
     members: Vec<Member>,
     kubelets: Vec<(NodeName, std::rc::Rc<Configured>)>,
+    /// Client certificates of users outside the nodes, and of whoever the cluster signs for.
+    clients: Vec<(String, InputId)>,
     edges: Vec<Edge>,
     weaknesses: BTreeSet<String>,
 }
@@ -154,6 +167,7 @@ pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, 
         api_servers: Vec::new(),
         members: Vec::new(),
         kubelets: Vec::new(),
+        clients: Vec::new(),
         edges: Vec::new(),
         weaknesses: BTreeSet::new(),
     };
@@ -167,6 +181,8 @@ pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, 
     reader.joining()?;
     reader.etcd()?;
     reader.extensions()?;
+    reader.configured_webhooks()?;
+    reader.clients_of_kubelets()?;
     Ok((reader.edges, reader.weaknesses))
 }
 
@@ -188,10 +204,10 @@ impl Reader<'_, '_> {
         })
     }
 
+    /// The value of a flag of a program, read as `what`, by a row of the reload table.
     fn flag(
         &mut self,
-        node: &NodeName,
-        started: &Started,
+        Host { node, started }: &Host,
         (flag, row): (&'static str, &'static str),
         what: fn(Program, NodePath, &'static str) -> What,
     ) -> Result<InputId> {
@@ -199,6 +215,37 @@ impl Reader<'_, '_> {
         let label = format!("--{flag} of {} on {node}", started.program);
         let what = what(started.program, started.manifest.clone(), flag);
         self.input(what, Some(node), Some(process), row, label)
+    }
+
+    fn client_role(&mut self) -> RoleId {
+        self.inputs.artifacts.judge.role(Role::Client)
+    }
+
+    fn server_role(&mut self, name: &str) -> RoleId {
+        let role = Role::Server(Some(name.to_owned()));
+        self.inputs.artifacts.judge.role(role)
+    }
+
+    /// An edge on which only the server verifies the client, or nothing is known of the rest.
+    fn client_edge(
+        &mut self,
+        kind: Kind,
+        (client, credential): (String, InputId),
+        (server, trust): (String, InputId),
+    ) {
+        let role = self.client_role();
+        self.edges.push(Edge {
+            kind,
+            client,
+            server,
+            dialled: None,
+            of_server: None,
+            of_client: Some(Check {
+                trust,
+                credential,
+                role,
+            }),
+        });
     }
 
     fn find_hosts(&mut self) {
@@ -254,21 +301,16 @@ impl Reader<'_, '_> {
                 "the API server on {node} makes its own serving certificate"
             ));
         }
-        let serving = self.flag(
-            node,
-            started,
-            ("tls-cert-file", "kube-apiserver tls-cert-file"),
-            certificate,
-        )?;
-        let clients = self.flag(
-            node,
-            started,
-            ("client-ca-file", "kube-apiserver client-ca-file"),
-            closed,
-        )?;
-        self.api_servers.push(ApiServer {
+        let at = Host {
             node: node.clone(),
             started: started.clone(),
+        };
+        let row = ("tls-cert-file", "kube-apiserver tls-cert-file");
+        let serving = self.flag(&at, row, certificate)?;
+        let row = ("client-ca-file", "kube-apiserver client-ca-file");
+        let clients = self.flag(&at, row, closed)?;
+        self.api_servers.push(ApiServer {
+            at,
             serving,
             clients,
         });
@@ -293,11 +335,11 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        self.members.push(Member {
+        let at = Host {
             node: node.clone(),
             started: started.clone(),
-            hosts,
-        });
+        };
+        self.members.push(Member { at, hosts });
     }
 
     /// The API servers that a host means: one of them, or, by any other name, whichever a load
@@ -308,7 +350,7 @@ impl Reader<'_, '_> {
             _ => self.hosts.get(host),
         };
         let on_it: Vec<usize> = (0..self.api_servers.len())
-            .filter(|at| Some(&self.api_servers[*at].node) == node)
+            .filter(|at| Some(&self.api_servers[*at].at.node) == node)
             .collect();
         if on_it.is_empty() {
             (0..self.api_servers.len()).collect()
