@@ -9,11 +9,14 @@ use crate::diagnostic::Result;
 use crate::input::{self, MAX_FILE};
 use crate::parallel;
 use crate::phases::{self, Done, Part};
-use crate::pki::{self, CaSource, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa};
+use crate::pki::{
+    self, CaSource, Certificate, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa,
+};
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
-use crate::spec::{CaName, NewCa, Spec};
+use crate::spec::{CaName, ConsumerPlace, NewCa, Spec};
+use crate::trust::readers::{self, Declared};
 use crate::trust::{self, Moment, Outage, Proof};
 
 /// What a compile gives.
@@ -79,6 +82,7 @@ fn build(
     let mut imported = imported(&spec, folder)?;
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
+    let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
     let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
     let (proof, rest) = parallel::both(
@@ -91,7 +95,9 @@ fn build(
         },
     );
     let (coverage, rendered) = rest?;
-    let proof = proof?;
+    let mut proof = proof?;
+    proof.weaknesses.extend(unproven);
+    proof.weaknesses.sort();
     let unaccepted = unaccepted(&spec, &proof);
     let plan = render::plan(&rotation, rendered, &coverage, &proof)?;
     let stale_sources = coverage
@@ -154,13 +160,29 @@ fn prove(rotation: &Rotation, done: &[Done]) -> Result<Proof> {
             });
         }
     }
-    let cas = rotation
-        .cas
-        .values()
-        .map(|pair| (pair.name, (pair.old.clone(), pair.new.clone())))
-        .collect();
     let window = (rotation.spec.not_before, rotation.spec.window_end);
-    trust::prove(&moments, window, rotation.spec.kubernetes, &cas)
+    trust::prove(&moments, window, rotation.spec.kubernetes, &pairs(rotation))
+}
+
+/// The rotated CAs, old and new.
+fn pairs(rotation: &Rotation) -> BTreeMap<CaName, (Certificate, Certificate)> {
+    let pairs = rotation.cas.values();
+    pairs
+        .map(|pair| (pair.name, (pair.old.clone(), pair.new.clone())))
+        .collect()
+}
+
+/// What cluster.toml answers for.
+fn declared(spec: &Spec) -> Declared<'_> {
+    let files = spec.trust_consumers.iter().filter_map(|c| match &c.at {
+        ConsumerPlace::File { path } => Some(path.as_str()),
+        ConsumerPlace::Object { .. } => None,
+    });
+    let leaves = spec.external_leaves.iter();
+    Declared {
+        files: files.collect(),
+        leaves: leaves.map(|leaf| leaf.fingerprint.as_str()).collect(),
+    }
 }
 
 /// The folder that holds a file; `.` for a bare name.

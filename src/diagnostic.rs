@@ -116,6 +116,8 @@ codes! {
         "Objects are read as `kubectl get -o yaml` prints them.";
     ProofBroken = "C036": "the plan would break a connection",
         "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first.";
+    UnknownReader = "C037": "a program reads a rotated CA, or a certificate under one, in a way that is not proven",
+        "The proof is made of connections, each with both of its sides. This program takes part in one that carota does not know: by a flag, a unit or a pod that names the file. Declare the file with [[trust_consumer]] or the certificate with [[external_leaf]], and see to that program yourself; the proof then says that it does not cover it.";
 }
 
 impl fmt::Display for Code {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
-use crate::edit::manifest::{Container, Manifest};
+use crate::edit::manifest::{Container, Flag, Manifest};
 use crate::edit::unit::{EnvironmentFile, Unit};
 use crate::memo::Memo;
 use crate::names::{NodeName, NodePath};
@@ -96,6 +96,11 @@ impl Component {
             .container()
             .flag(name)?
             .and_then(|flag| flag.value.clone()))
+    }
+
+    /// Every flag, in order.
+    pub fn flags(&self) -> Result<&[Flag]> {
+        self.container().flags()
     }
 
     /// Where a flag stands in its file.
@@ -304,6 +309,26 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
             .is_some_and(|(_, c)| c.rotate_certificates == Some(true)),
         config,
     }))
+}
+
+/// Every flag of a node's kubelet, in order.
+pub fn kubelet_flags(state: &State, node: &NodeName) -> Result<Vec<Flag>> {
+    let unit = match state.nodes.get(node) {
+        Some(files) => kubelet_unit(node, files)?,
+        None => None,
+    };
+    unit.map_or(Ok(Vec::new()), |unit| Ok(unit.flags()?.to_vec()))
+}
+
+/// The service that a file is the unit or a drop-in of.
+#[must_use]
+pub fn unit_of(path: &NodePath) -> Option<&str> {
+    let rest = UNIT_FOLDERS
+        .iter()
+        .find_map(|folder| path.as_str().strip_prefix(folder)?.strip_prefix('/'))?;
+    let unit = rest.split('/').next()?;
+    let unit = unit.strip_suffix(".d").unwrap_or(unit);
+    unit.ends_with(".service").then_some(unit)
 }
 
 /// The folders in which systemd looks for units, most important first (systemd.unit(5)).

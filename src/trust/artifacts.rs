@@ -22,7 +22,7 @@ use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, State};
 
 /// Flags that name files, by program.
-const FILE_FLAGS: [(Program, &str); 45] = [
+const FILE_FLAGS: [(Program, &str); 47] = [
     (Program::Apiserver, "client-ca-file"),
     (Program::Apiserver, "requestheader-client-ca-file"),
     (Program::Apiserver, "kubelet-certificate-authority"),
@@ -73,6 +73,14 @@ const FILE_FLAGS: [(Program, &str); 45] = [
     (
         Program::ControllerManager,
         "cluster-signing-kube-apiserver-client-cert-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-legacy-unknown-cert-file",
+    ),
+    (
+        Program::ControllerManager,
+        "cluster-signing-legacy-unknown-key-file",
     ),
     (Program::ControllerManager, "kubeconfig"),
     (Program::ControllerManager, "authentication-kubeconfig"),

@@ -12,7 +12,8 @@
 //! - `judge`: path validation, each question once
 //! - `prover`: every edge in every stretch; `matrix`: old and new in its cells
 //! - `outages`: what is away meanwhile
-//! - `starts`: whether each program could start again
+//! - `starts`: whether each program could start again; `pairs`: whether keys belong to certificates
+//! - `readers`: who reads what is rotated in a way that none of this knows
 //! - `report`: the proof for people
 
 mod artifacts;
@@ -21,7 +22,9 @@ mod inputs;
 mod judge;
 mod matrix;
 mod outages;
+mod pairs;
 mod prover;
+pub mod readers;
 pub mod reload;
 mod report;
 mod starts;
@@ -215,7 +218,10 @@ fn examine(
     }
     let mut inputs = Inputs::new(&timeline, Judge::new(window), kubernetes)?;
     let (edges, weaknesses) = edges::read(&mut inputs, kubernetes)?;
-    let outages = outages::find(&mut inputs, &edges)?;
+    let mut outages = outages::find(&mut inputs, &edges)?;
+    let pairs = pairs::find(&mut inputs)?;
+    outages.extend(pairs.outages);
+    outages.sort();
     let mut prover = Prover::new(inputs, window, phases(&timeline), cas, weaknesses);
     for (index, edge) in edges.iter().enumerate() {
         prover.prove_edge(index, edge)?;
@@ -226,6 +232,7 @@ fn examine(
     let (mut proof, judge) = prover.finish(&edges, outages);
     proof.leftovers = leftovers;
     proof.broken.extend(cannot_start);
+    proof.broken.extend(pairs.broken);
     proof
         .broken
         .sort_by_key(|broken| (broken.phase, broken.step));

@@ -74,25 +74,38 @@ fn broken(
     process: &Process,
     (flag, path): (&str, &NodePath),
 ) -> BrokenEdge {
+    let reason = format!("--{flag} names {path}, which is not there: it could not start again");
+    let remedy = format!(
+        "write {path} before --{flag} names it, and keep it until {process} has started without it"
+    );
+    no_start(inputs, at, process, path.to_string(), (reason, remedy))
+}
+
+/// A program that could not start again.
+pub fn no_start(
+    inputs: &Inputs<'_>,
+    at: usize,
+    process: &Process,
+    file: String,
+    (reason, remedy): (String, String),
+) -> BrokenEdge {
     let moment = inputs.timeline.moment(at);
     BrokenEdge {
         kind: "start of a program",
         client: process.to_string(),
-        server: path.to_string(),
+        server: file,
         dialled: None,
         direction: Direction::CannotStart,
         phase: moment.phase,
         phase_name: moment.phase_name.clone(),
         step: moment.step,
         step_title: moment.title.clone(),
-        reason: format!("--{flag} names {path}, which is not there: it could not start again"),
+        reason,
         certificate: String::new(),
         certificate_from: String::new(),
         bundle: Vec::new(),
         bundle_from: String::new(),
-        remedy: format!(
-            "write {path} before --{flag} names it, and keep it until {process} has started without it"
-        ),
+        remedy,
         also_in: Vec::new(),
     }
 }

@@ -17,11 +17,12 @@ impl<'a> Inputs<'a> {
     /// What the signer of any controller manager may sign with while a step is carried out: its file
     /// as of any election since it started, or as it is now.
     pub fn signed(&mut self, step: usize) -> Result<Rc<Vec<usize>>> {
-        const SIGNERS: [&str; 4] = [
+        const SIGNERS: [&str; 5] = [
             "cluster-signing-cert-file",
             "cluster-signing-kubelet-client-cert-file",
             "cluster-signing-kubelet-serving-cert-file",
             "cluster-signing-kube-apiserver-client-cert-file",
+            "cluster-signing-legacy-unknown-cert-file",
         ];
         if let Some(known) = &self.signers[step] {
             return Ok(known.clone());

@@ -1,0 +1,470 @@
+//! Programs that read a rotated CA, or a certificate under one, in a way that the proof does not know.
+//! Each of them is an error: an edge that nobody modelled is no edge that holds.
+//!
+//! Knows flags, units, pods and what their words name. It must not know time or what a phase does.
+//!
+//! What is looked at: flags of the control plane and of kubelets that are no input of the proof, other
+//! units, and pods (static ones and workloads) that name or mount a file of the node. A file that is
+//! named may hold certificates, or be a configuration that names files that do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::artifacts::is_modelled;
+use super::edges::workloads;
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::embedded;
+use crate::edit::kubeconfig::looks_like_kubeconfig;
+use crate::layout::{self, Component, Program, snapshot_file};
+use crate::names::{NodeName, NodePath};
+use crate::pki::Certificate;
+use crate::spec::{CaName, quoted};
+use crate::state::{Node, State};
+
+/// Flags of kubelets that the proof reads, or that name what it finds by itself.
+const KUBELET_FLAGS: [&str; 5] = [
+    "bootstrap-kubeconfig",
+    "client-ca-file",
+    "config",
+    "kubeconfig",
+    "pod-manifest-path",
+];
+
+/// What cluster.toml declares.
+#[derive(Default)]
+pub struct Declared<'s> {
+    /// Files whose readers somebody answers for.
+    pub files: BTreeSet<&'s str>,
+    /// Fingerprints of certificates that somebody else re-issues.
+    pub leaves: BTreeSet<&'s str>,
+}
+
+/// Searches the cluster as it is before the rotation. Gives what is no error and not proven either.
+pub fn check(
+    start: &State,
+    cas: &BTreeMap<CaName, (Certificate, Certificate)>,
+    declared: &Declared<'_>,
+) -> Result<BTreeSet<String>> {
+    let mut search = Search {
+        start,
+        cas,
+        declared,
+        weaknesses: BTreeSet::new(),
+    };
+    for (node, files) in &start.nodes {
+        let components = layout::components(start, node)?;
+        for component in &components {
+            search.flags_of(component)?;
+        }
+        search.kubelet(node)?;
+        search.units(node, files)?;
+        search.static_pods(node, files, &components)?;
+    }
+    search.workloads()?;
+    Ok(search.weaknesses)
+}
+
+struct Search<'s> {
+    start: &'s State,
+    cas: &'s BTreeMap<CaName, (Certificate, Certificate)>,
+    declared: &'s Declared<'s>,
+    weaknesses: BTreeSet<String>,
+}
+
+/// Who reads, and where that stands.
+struct Reader<'r> {
+    who: &'r str,
+    node: &'r NodeName,
+    place: &'r Place,
+}
+
+/// What was found in a file.
+enum Found {
+    Ca(CaName),
+    Leaf { ca: CaName, fingerprint: String },
+}
+
+impl Search<'_> {
+    fn flags_of(&mut self, component: &Component) -> Result<()> {
+        for flag in component.flags()? {
+            let Some(value) = flag.value.as_deref() else {
+                continue;
+            };
+            if is_modelled(component.program, &flag.name) {
+                continue;
+            }
+            let who = format!(
+                "--{} of {} on {}",
+                flag.name, component.program, component.node
+            );
+            let reader = Reader {
+                who: &who,
+                node: &component.node,
+                place: &flag.place,
+            };
+            // Whoever asks these for health and metrics is outside, and told so before phase 14.
+            let serves = flag.name == "tls-cert-file" && component.program != Program::Apiserver;
+            for path in value.split([',', ':']).filter(|part| part.starts_with('/')) {
+                let host = component.manifest.host_path_of(component.container, path);
+                let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
+                    continue;
+                };
+                if serves {
+                    if self.first_in(&reader, &path).is_some() {
+                        self.weaknesses.insert(format!(
+                            "{who} is served from a rotated CA; who verifies it is not in the snapshot"
+                        ));
+                    }
+                } else {
+                    self.look(&reader, &path, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kubelet(&mut self, node: &NodeName) -> Result<()> {
+        for flag in layout::kubelet_flags(self.start, node)? {
+            if KUBELET_FLAGS.contains(&&*flag.name) {
+                continue;
+            }
+            let path = flag.value.as_deref().and_then(|v| NodePath::new(v).ok());
+            if let Some(path) = path {
+                let reader = Reader {
+                    who: &format!("--{} of the kubelet on {node}", flag.name),
+                    node,
+                    place: &flag.place,
+                };
+                self.look(&reader, &path, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Units other than the kubelet's. One that runs once and ends reads its files each time, which is
+    /// what the proof takes by path.
+    fn units(&mut self, node: &NodeName, files: &Node) -> Result<()> {
+        for (path, file) in files.regular_files() {
+            let Some(unit) = layout::unit_of(path).filter(|unit| *unit != "kubelet.service") else {
+                continue;
+            };
+            let once = file.text.contains("Type=oneshot");
+            let label = snapshot_file(node, path);
+            for (at, named) in paths_in(&file.text) {
+                if once && self.is_read_by_path(node, &named)? {
+                    continue;
+                }
+                let reader = Reader {
+                    who: &format!("{unit} on {node}"),
+                    node,
+                    place: &Place::at(&label, &file.text, at),
+                };
+                self.look(&reader, &named, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Containers of static pods that are no program of the control plane.
+    fn static_pods(
+        &mut self,
+        node: &NodeName,
+        files: &Node,
+        components: &[Component],
+    ) -> Result<()> {
+        let folder = layout::kubelet(self.start, node)?.and_then(|k| k.static_pods);
+        let Some(folder) = folder else { return Ok(()) };
+        for (path, file) in files.regular_files() {
+            if path.folder() != folder.as_str() || path.file_name().starts_with('.') {
+                continue;
+            }
+            let Ok(pod) = serde_yaml::from_str::<Value>(&file.text) else {
+                continue;
+            };
+            let label = snapshot_file(node, path);
+            for (at, container) in containers(&pod["spec"]).into_iter().enumerate() {
+                let known = |c: &Component| c.path == *path && c.container == at;
+                if components.iter().any(known) {
+                    continue;
+                }
+                let reader = Reader {
+                    who: &format!("container `{}` of {path} on {node}", container.name),
+                    node,
+                    place: &Place::start_of(&label),
+                };
+                self.container(&reader, files, &container, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn workloads(&mut self) -> Result<()> {
+        for workload in workloads(self.start) {
+            let place = Place::start_of(&format!("snapshot/cluster/{}.yaml", workload.id.kind));
+            for container in containers(workload.spec) {
+                if container.mounts.is_empty() {
+                    continue;
+                }
+                for (node, files) in &self.start.nodes {
+                    let reader = Reader {
+                        who: &format!("container `{}` of {}", container.name, workload.id),
+                        node,
+                        place: &place,
+                    };
+                    self.container(&reader, files, &container, !workload.lasting)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A container reads what its words name, and a file that is mounted by itself. What else lies in
+    /// a folder that it mounts it may read.
+    fn container(
+        &mut self,
+        reader: &Reader<'_>,
+        files: &Node,
+        container: &Container,
+        once: bool,
+    ) -> Result<()> {
+        let mut named: Vec<NodePath> = Vec::new();
+        for word in &container.words {
+            let inside = paths_in(word).into_iter();
+            named.extend(inside.filter_map(|(_, path)| container.on_host(&path)));
+        }
+        let hosts = container.mounts.iter().map(|(_, host)| host);
+        named.extend(hosts.filter_map(|host| NodePath::new(host).ok()));
+        named.sort();
+        named.dedup();
+        for path in &named {
+            let kubeconfig = files
+                .file(path)
+                .is_some_and(|(_, f)| looks_like_kubeconfig(&f.text));
+            // Kubeconfigs that pods mount are edges.
+            if kubeconfig || once && self.is_read_by_path(reader.node, path)? {
+                continue;
+            }
+            self.look(reader, path, true)?;
+        }
+        for (path, file) in files.regular_files() {
+            let mounted = |(_, host): &(String, String)| below(path.as_str(), host).is_some();
+            if file.text.contains("BEGIN CERTIFICATE")
+                && container.mounts.iter().any(mounted)
+                && !named.contains(path)
+                && self.first_in(reader, path).is_some()
+            {
+                self.weaknesses.insert(format!(
+                    "{} mounts {}: whether it reads it is not in the snapshot",
+                    reader.who,
+                    path.folder()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What kubeadm, probes and backups read from etcd's folder each time they run is an edge.
+    fn is_read_by_path(&self, node: &NodeName, path: &NodePath) -> Result<bool> {
+        for component in layout::components(self.start, node)? {
+            if component.program == Program::Etcd
+                && let Some(ca) = component.host_file("trusted-ca-file")?
+            {
+                let pair = format!("{}/healthcheck-client.crt", ca.folder());
+                return Ok(*path == ca || path.as_str() == pair);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Refuses a file that holds what is rotated, or names a file that does.
+    fn look(&mut self, reader: &Reader<'_>, path: &NodePath, deeper: bool) -> Result<()> {
+        let Some((at, file)) = self.start.nodes[reader.node].file(path) else {
+            return Ok(());
+        };
+        if let Some(found) = self.first_in(reader, path) {
+            return Err(self.unknown(reader, at, &found));
+        }
+        // A certificate, a key or a kubeconfig names no more files that are read by others.
+        if deeper && !file.text.starts_with("-----BEGIN") {
+            for (_, named) in paths_in(&file.text) {
+                if named != *path {
+                    self.look(reader, &named, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first thing of a rotated CA in a file that nobody has declared.
+    fn first_in(&mut self, reader: &Reader<'_>, path: &NodePath) -> Option<Found> {
+        let (at, file) = self.start.nodes[reader.node].file(path)?;
+        let found = embedded::find_embedded_certificates(&file.text, "")
+            .into_iter()
+            .filter_map(|found| self.of_rotated(&Certificate::from_der(&found.der).ok()?))
+            .collect::<Vec<_>>();
+        if !found.is_empty() && self.declared.files.contains(at.as_str()) {
+            self.weaknesses.insert(format!(
+                "{} reads {at}, as declared: not proven",
+                reader.who
+            ));
+            return None;
+        }
+        found.into_iter().find(|found| match found {
+            Found::Ca(_) => true,
+            Found::Leaf { fingerprint, .. } => !self.declared.leaves.contains(fingerprint.as_str()),
+        })
+    }
+
+    fn of_rotated(&self, certificate: &Certificate) -> Option<Found> {
+        self.cas.iter().find_map(|(name, (old, _))| {
+            if certificate == old {
+                return Some(Found::Ca(*name));
+            }
+            let signed =
+                certificate.issuer_der() == old.subject_der() && certificate.signed_by(old);
+            signed.then(|| Found::Leaf {
+                ca: *name,
+                fingerprint: certificate.fingerprint().to_owned(),
+            })
+        })
+    }
+
+    fn unknown(&self, reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {
+        let (what, declare) = match found {
+            Found::Ca(name) => (
+                format!("the old {name} CA"),
+                format!(
+                    "if no other program reads this file, declare it in cluster.toml, and see that the reader restarts \
+                     between phases 09 and 14 and after 19; else give it a file of its own first:\n\n[[trust_consumer]]\n\
+                     file = {}\nmode = \"bundle\"\n",
+                    quoted(path.as_str())
+                ),
+            ),
+            Found::Leaf { ca, fingerprint } => (
+                format!("a certificate of the old {ca} CA"),
+                format!(
+                    "declare who re-issues it, in cluster.toml:\n\n[[external_leaf]]\nfingerprint = \"{fingerprint}\"\n\
+                     owner = \"…\"\n"
+                ),
+            ),
+        };
+        let reason = format!(
+            "{} reads {what} from {path}, and the proof does not know whom that connects",
+            reader.who
+        );
+        Diagnostic::new(Code::UnknownReader, reason, declare).at(reader.place.clone())
+    }
+}
+
+/// A container of a pod, as far as files of the node go.
+struct Container {
+    name: String,
+    /// Command, arguments and environment.
+    words: Vec<String>,
+    /// Path in the container, path on the node.
+    mounts: Vec<(String, String)>,
+}
+
+impl Container {
+    fn on_host(&self, path: &NodePath) -> Option<NodePath> {
+        let fits = |(inside, host): &(String, String)| {
+            let rest = below(path.as_str(), inside)?;
+            Some((inside.len(), format!("{host}{rest}")))
+        };
+        let (_, host) = self.mounts.iter().filter_map(fits).max()?;
+        NodePath::new(&host).ok()
+    }
+}
+
+/// The containers of a pod's spec that run for as long as it does.
+fn containers(spec: &Value) -> Vec<Container> {
+    let list = |value: &'_ Value, key: &str| -> Vec<Value> {
+        let items = value.get(key).and_then(Value::as_array);
+        items.cloned().unwrap_or_default()
+    };
+    let text = |value: &Value, pointer: &str| {
+        let found = value.pointer(pointer).and_then(Value::as_str);
+        found.map(|text| text.trim_end_matches('/').to_owned())
+    };
+    let mut hosts: BTreeMap<String, String> = BTreeMap::new();
+    for volume in list(spec, "volumes") {
+        if let (Some(name), Some(host)) = (text(&volume, "/name"), text(&volume, "/hostPath/path"))
+        {
+            hosts.insert(name, host);
+        }
+    }
+    let mut out = Vec::new();
+    for container in list(spec, "containers") {
+        let mut words = Vec::new();
+        for key in ["command", "args"] {
+            words.extend(list(&container, key));
+        }
+        let values = list(&container, "env");
+        words.extend(values.iter().filter_map(|env| env.get("value")).cloned());
+        let mount = |mount: &Value| {
+            let mut host = hosts.get(&text(mount, "/name")?)?.clone();
+            if let Some(sub) = text(mount, "/subPath") {
+                host = format!("{host}/{sub}");
+            }
+            Some((text(mount, "/mountPath")?, host))
+        };
+        out.push(Container {
+            name: text(&container, "/name").unwrap_or_default(),
+            words: words
+                .iter()
+                .filter_map(|w| w.as_str().map(str::to_owned))
+                .collect(),
+            mounts: list(&container, "volumeMounts")
+                .iter()
+                .filter_map(mount)
+                .collect(),
+        });
+    }
+    out
+}
+
+/// The rest of a path below a folder, with its slash; empty for the same path.
+fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(folder)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+/// Every absolute path in a text, with where it begins.
+fn paths_in(text: &str) -> Vec<(usize, NodePath)> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ',' | ':' | ';');
+    let mut out = Vec::new();
+    let mut at = 0;
+    for word in text.split(ends) {
+        if word.starts_with('/')
+            && let Ok(path) = NodePath::new(word)
+        {
+            out.push((at, path));
+        }
+        // Every separator is one character.
+        at += word.len();
+        at += text[at..].chars().next().map_or(0, char::len_utf8);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_whatever_is_around_them() {
+        let text = "ExecStart=/usr/bin/x --ca=/etc/a.crt,/etc/b.key:name \"/etc/c\" é=/etc/d\nhttps://host/path";
+        let found: Vec<_> = paths_in(text)
+            .into_iter()
+            .map(|(at, path)| {
+                assert!(text[at..].starts_with(path.as_str()));
+                path.to_string()
+            })
+            .collect();
+        assert_eq!(
+            found,
+            ["/usr/bin/x", "/etc/a.crt", "/etc/b.key", "/etc/c", "/etc/d"]
+        );
+    }
+}
