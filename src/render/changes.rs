@@ -315,6 +315,13 @@ impl Changes {
         self.actions.is_empty()
     }
 
+    /// Whether backups are destroyed, and with them the way back.
+    pub fn forget(&self) -> bool {
+        self.actions
+            .iter()
+            .any(|(_, action)| matches!(action.what, What::Forget))
+    }
+
     /// The nodes on which something is done.
     pub fn nodes(&self) -> BTreeSet<NodeName> {
         self.actions

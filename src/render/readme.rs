@@ -39,6 +39,13 @@ fn upper_first(text: &str) -> String {
     })
 }
 
+/// What the scripts say of themselves, so that it stands once: from their text, the part between two.
+fn of_scripts(from: &str, to: &str) -> &'static str {
+    let main = include_str!("../../templates/lib/main.sh");
+    let rest = main.split_once(from).map_or("", |(_, rest)| rest);
+    rest.split_once(to).map_or("", |(part, _)| part.trim_end())
+}
+
 /// Names, or how many.
 fn listed(rotation: &Rotation, nodes: &BTreeSet<NodeName>) -> String {
     if nodes.is_empty() {
@@ -180,6 +187,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             absent => view.done.outcome.absent.iter().map(|a| cell(a)).collect::<Vec<_>>(),
             notes => view.cluster.notes().into_iter().map(cell).collect::<Vec<_>>(),
             way_back => phase.way_back,
+            has_way_back => !view.changes.forget(),
             gate => gate(view),
         },
     )
@@ -257,6 +265,8 @@ pub fn plan(
             kubernetes => spec.kubernetes.to_string(),
             endpoint => spec.endpoint.as_str(),
             id => spec.id.as_str(),
+            tools => of_scripts("for tool in ", ";"),
+            exit_codes => of_scripts("exit: ", "The scripts check"),
             from => utc(spec.not_before),
             until => utc(spec.window_end),
             cas => cas,
