@@ -60,8 +60,7 @@ begin() {
 tell_note() { [ "$op" != note ] || say "note: $a"; }
 
 run_apply() {
-  begin_apply
-  phase_state "$phase"
+  begin_work "done"
   [ "$value" != rolling-back ] || die 12 "a rollback of this phase was begun here. Finish it first: $dir/rollback.sh --cluster"
   if [ "$value" = "done" ]; then
     say "the cluster's part of phase $phase is already done; nothing to do. verify.sh --cluster looks whether it still holds"
@@ -82,14 +81,11 @@ run_apply() {
 
 # The inverse objects were compiled with the plan; nothing is read back from the cluster.
 run_rollback() {
-  phase_state "$phase"
+  begin_work no
   if [ "$value" = no ]; then
     say "the cluster's part of phase $phase is not applied from here; nothing to do"
     return
   fi
-  check_window
-  check_order
-  open_journal
   begin CLUSTER-BACK back
   if [ "$dry" = 1 ]; then
     each_operation tell

@@ -373,15 +373,19 @@ keep_acks() {
   mv -f "$state/.digest" "$state/digest"
 }
 
-# begin_apply: its guards, and the journal. A phase that is done has nothing left to guard.
-begin_apply() {
+# begin_work SETTLED: guards and journal, and `value`, the state of the phase. Where that is SETTLED already
+# there is nothing to guard.
+begin_work() {
   phase_state "$phase"
-  if [ "$value" != "done" ]; then
+  found=$value
+  if [ "$found" != "$1" ]; then
     check_window
     check_order
     check_acks
   fi
   open_journal
+  phase_state "$phase"
+  [ "$found" != "$1" ] || [ "$value" = "$1" ] || die 16 "another run was at work on $phase just now; start again"
 }
 
 check_window() {

@@ -386,8 +386,7 @@ make_dirs() {
 }
 
 run_apply() {
-  begin_apply
-  phase_state "$phase"
+  begin_work "done"
   [ "$value" != rolling-back ] || die 12 "a rollback of this phase was begun here. Finish it first: $dir/rollback.sh"
   if [ "$value" = "done" ]; then
     survey_done
@@ -537,15 +536,12 @@ backwards() {
 }
 
 run_rollback() {
-  phase_state "$phase"
+  begin_work no
   if [ "$value" = no ]; then
     say "phase $phase is not applied on $node; nothing to do"
     return
   fi
-  check_window
-  check_order
   [ ! -e "$state/$phase/forgotten" ] || die 12 "the backups of phase $phase were destroyed by the clean-up; there is no way back"
-  open_journal
   if [ ! -f "$state/$phase/restored" ]; then
     survey
     check_strays
