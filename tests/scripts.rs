@@ -390,13 +390,10 @@ impl Fixture {
                     &public(&action.path, post),
                 );
                 if action.keys == "new" {
-                    put(
-                        &below(
-                            &self.plan().join("../secrets/nodes/cp-1").join(name),
-                            &action.path,
-                        ),
-                        post,
-                    );
+                    let secrets = self.plan().join("../secrets/nodes/cp-1").join(name);
+                    let path = below(&secrets, &action.path);
+                    put(&path, post);
+                    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("mode");
                 }
             }
         }
@@ -429,7 +426,7 @@ impl Fixture {
         program(&bin.join("sleep"), "#!/bin/sh\nexec /usr/bin/sleep 0.05\n");
         let fault = fs::read_to_string(repository("tests/scripts/fault.sh")).expect("stand-in");
         for name in [
-            "cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir",
+            "cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir", "kubectl",
         ] {
             program(&self.dir.path().join("fault").join(name), &fault);
         }
@@ -490,7 +487,7 @@ impl Fixture {
     }
 
     fn command(&self, shell: &[&str], phase: &str, verb: &str) -> Command {
-        let mut command = Command::new(shell[0]);
+        let mut command = Command::new(where_is(shell[0]));
         let path = std::env::var("PATH").expect("PATH");
         command
             .args(&shell[1..])
@@ -736,6 +733,11 @@ fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
         fixture.succeeds(shell, SECOND, "apply", &root, &[]);
         assert_eq!(content(&root, ADMIN), kubeconfig("NEWEST"));
         fixture.succeeds(shell, SECOND, "verify", &root, &[]);
+        let again = fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        assert!(
+            again.contains("already done on cp-1, and 02-second after it; nothing to do"),
+            "{again}"
+        );
         fixture.refused(
             shell,
             FIRST,
@@ -1068,22 +1070,376 @@ fn programs_that_are_missing_or_say_no_stop_a_phase() {
             .env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
         let output = command.output().expect("the shell runs");
         assert_eq!(output.status.code(), Some(14), "{}", text(&output));
+    });
+}
 
-        // A machine without sha256sum.
-        let only = root.with_extension("only");
-        fs::create_dir(&only).expect("folder");
-        for name in ["awk", "dirname", "cat", "sed"] {
-            symlink(Path::new("/usr/bin").join(name), only.join(name)).expect("link");
+/// A program's path.
+fn where_is(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").expect("PATH");
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    { found }.find(|path| path.exists()).expect("the program")
+}
+
+/// The programs that main.sh asks for before anything else.
+fn tools() -> Vec<String> {
+    let main = fs::read_to_string(repository("templates/lib/main.sh")).expect("main.sh");
+    let (_, rest) = main.split_once("for tool in ").expect("the list of tools");
+    let (list, _) = rest.split_once(';').expect("its end");
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_node_needs_no_more_than_what_is_asked_for_before_the_first_write() {
+    let fixture = two_phases();
+    fixture.write_form("templates/public-form.sh");
+    fixture.seal();
+    let tools = tools();
+    let all = fixture.dir.path().join("all");
+    fs::create_dir(&all).expect("folder");
+    for name in &tools {
+        symlink(where_is(name), all.join(name)).expect("link");
+    }
+    in_every_shell(|shell| {
+        let run = |verb: &str, root: &Path, path: &Path| {
+            let mut command = Command::new(where_is(shell[0]));
+            command
+                .args(&shell[1..])
+                .arg(fixture.plan().join(FIRST).join(format!("{verb}.sh")))
+                .args(["--node", "cp-1", "--root"])
+                .arg(root)
+                .env("PATH", path)
+                .output()
+                .expect("the shell runs")
+        };
+        // With nothing else the phase goes forth and back.
+        let root = fixture.node();
+        let start = files(&root);
+        for verb in ["apply", "verify", "rollback"] {
+            let output = run(verb, &root, &all);
+            assert!(
+                output.status.success(),
+                "{shell:?} {verb}: {}",
+                text(&output)
+            );
         }
-        let shell_path = Path::new("/usr/bin").join(shell[0]);
-        let mut command = Command::new(shell_path);
-        command
-            .args(&shell[1..])
-            .arg(fixture.plan().join(FIRST).join("apply.sh"))
-            .args(["--node", "cp-1", "--root"])
-            .arg(&root);
-        let output = command.env("PATH", &only).output().expect("the shell runs");
-        assert_eq!(output.status.code(), Some(22), "{}", text(&output));
+        assert_same(&files(&root), &start, "rolled back");
+        // Without any one of them nothing is begun.
+        let without = root.with_extension("without");
+        for missing in &tools {
+            fs::create_dir(&without).expect("folder");
+            for name in tools.iter().filter(|name| *name != missing) {
+                symlink(all.join(name), without.join(name)).expect("link");
+            }
+            let output = run("apply", &root, &without);
+            assert_eq!(
+                output.status.code(),
+                Some(22),
+                "{shell:?} without {missing}: {}",
+                text(&output)
+            );
+            assert!(
+                text(&output).contains(&format!("{missing} is not installed here")),
+                "{}",
+                text(&output)
+            );
+            fs::remove_dir_all(&without).expect("folder");
+        }
+        assert_same(&files(&root), &start, "a run without a tool");
+    });
+}
+
+#[test]
+fn every_exit_code_is_documented_once_and_used() {
+    let lib =
+        |name: &str| fs::read_to_string(repository("templates/lib").join(name)).expect("a script");
+    let mut used = std::collections::BTreeSet::new();
+    for name in ["main.sh", "node.sh", "cluster.sh", "process.sh"] {
+        let script = lib(name);
+        for word in ["die ", "refuse "] {
+            for (at, _) in script.match_indices(word) {
+                let number: String = script[at + word.len()..]
+                    .chars()
+                    .take_while(char::is_ascii_digit)
+                    .collect();
+                used.extend(number.parse::<u8>());
+            }
+        }
+    }
+    let main = lib("main.sh");
+    let (_, rest) = main.split_once("exit: ").expect("the list of exit codes");
+    let (list, _) = rest.split_once("The scripts check").expect("its end");
+    let numbers = list
+        .split(|c: char| c.is_whitespace())
+        .map(str::parse::<u8>);
+    let documented: Vec<u8> = numbers.filter_map(Result::ok).collect();
+    let distinct: std::collections::BTreeSet<u8> = documented.iter().copied().collect();
+    assert_eq!(distinct.len(), documented.len(), "{list}");
+    used.insert(0);
+    assert_eq!(used, distinct);
+    // Each guard has a number of its own.
+    for (number, what) in [
+        (10, "plan altered since approval"),
+        (11, "wrong node or cluster"),
+        (12, "phases out of order"),
+        (13, "drift: not as planned for"),
+        (14, "not root"),
+        (15, "not enough space"),
+        (16, "another run holds the lock"),
+        (17, "outside the time window"),
+        (18, "unknown file among the manifests"),
+        (19, "private value not there"),
+        (20, "other nodes not ready"),
+        (21, "acknowledgement missing"),
+        (22, "a tool is missing"),
+        (23, "waited in vain"),
+        (24, "verification failed"),
+    ] {
+        assert!(list.contains(&format!("{number} {what}")), "{number}");
+    }
+    for example in ["kubeadm-ha", "kubeadm-1.20"] {
+        let readme = repository("plans").join(example).join("plan/README.md");
+        let readme = fs::read_to_string(readme).expect("README.md");
+        assert!(readme.contains(list.trim_end()), "{example}");
+        assert!(readme.contains(&tools().join(" ")), "{example}");
+    }
+}
+
+#[test]
+fn the_log_says_what_was_done_when_where_and_how_it_ended() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        fixture.refused(
+            shell,
+            FIRST,
+            "rollback",
+            &root,
+            &["--digest", "0"],
+            (10, "digest"),
+        );
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+        let log = content(&root, "/var/lib/carota/2026-11/log");
+        for line in log.lines() {
+            let (time, what) = line.split_once(' ').expect("a time");
+            let digits: String = time
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '0' } else { c })
+                .collect();
+            assert_eq!(digits, "0000-00-00T00:00:00Z", "{line}");
+            let verb = what.starts_with("cp-1 01-first apply: ");
+            assert!(
+                verb || what.starts_with("cp-1 01-first rollback: "),
+                "{line}"
+            );
+        }
+        let digest = fixture.digest();
+        for wanted in [
+            format!(" cp-1 01-first apply: begins, plan {digest}\n"),
+            format!(" cp-1 01-first apply: 3 of 8: write {ADMIN}: done\n"),
+            " cp-1 01-first apply: exit 0\n".to_owned(),
+            format!(" cp-1 01-first rollback: put back {ADMIN}\n"),
+            " cp-1 01-first rollback: exit 0\n".to_owned(),
+        ] {
+            assert!(log.contains(&wanted), "{wanted:?} is missing in {log}");
+        }
+        let mode = fs::metadata(root.join("var/lib/carota/2026-11/log"))
+            .expect("log")
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn the_way_back_is_in_reverse_order_through_nodes_and_cluster() {
+    let fixture = two_phases();
+    let cluster = "apply\tcluster/x.yaml\n";
+    put(&fixture.plan().join(SECOND).join("CHANGES"), "");
+    put(&fixture.plan().join(SECOND).join("CLUSTER"), cluster);
+    put(&fixture.plan().join(SECOND).join("CLUSTER-BACK"), cluster);
+    set_key(&fixture, SECOND, "order", "cluster");
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let start = files(&root);
+        let home = root.with_extension("home");
+        let journal = home.join(".carota/2026-11").join(SECOND);
+        let back = |more: &[&str]| {
+            let mut command = fixture.on_node(shell, FIRST, "rollback", &root);
+            command
+                .args(more)
+                .env("HOME", &home)
+                .output()
+                .expect("the shell runs")
+        };
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        let done = files(&root);
+        // Nothing here tells whether the cluster's half of a later phase is undone.
+        says(
+            &back(&[]),
+            21,
+            &["02-second must be undone", "--ack undone-02-second"],
+        );
+        // The acknowledgement that it was done, for a later phase's sake, is another one.
+        says(&back(&["--ack", SECOND]), 21, &["--ack undone-02-second"]);
+        // The cluster's journal is on this machine: it is applied, half applied, half undone.
+        for marker in ["done", "progress", "began", "rolling-back"] {
+            put(&journal.join(marker), "1\n");
+            let output = back(&["--ack", "undone-02-second"]);
+            says(
+                &output,
+                12,
+                &["02-second/rollback.sh --cluster", "Roll it back first"],
+            );
+            fs::remove_file(journal.join(marker)).expect("marker");
+        }
+        assert_same(&files(&root), &done, "a rollback out of order");
+        let other = copy_of(&fixture, &root);
+        // It saw it undone.
+        says(&back(&[]), 0, &["rolled back"]);
+        assert_same(&files(&root), &start, "rolled back");
+        fixture.succeeds(
+            shell,
+            FIRST,
+            "rollback",
+            &other,
+            &["--ack", "undone-02-second"],
+        );
+        assert_same(&files(&other), &start, "rolled back");
+        // There is nothing to go back from: nothing is asked.
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+    });
+}
+
+#[test]
+fn the_clusters_way_back_waits_for_the_nodes() {
+    let fixture = cluster_fixture();
+    put(
+        &fixture.plan().join(FIRST).join("CHANGES"),
+        "1\t@all\tremove\t/x\t-\t-\tabsent\t-\t-\n",
+    );
+    set_key(&fixture, FIRST, "order", "node cluster");
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("nodes of {}", shell[0]));
+        record_api(&folder);
+        let root = folder.join("root");
+        fs::create_dir(&root).expect("folder");
+        let run = |verb: &str, more: &[&str]| {
+            let root = ["--root", root.to_str().expect("UTF-8")];
+            on_cluster(&fixture, shell, verb, &folder, &[&root, more].concat())
+        };
+        let users = ["--ack", "users $(touch canary)"];
+        says(
+            &run("apply", &users),
+            21,
+            &["01-first/apply.sh on every node", "--ack 01-first"],
+        );
+        says(
+            &run("apply", &[&users[..], &["--ack", FIRST]].concat()),
+            0,
+            &["is done"],
+        );
+        let applied = || fs::read_to_string(folder.join("applied")).expect("applied");
+        let before = applied();
+        // What vouched for the way forth does not vouch for the way back.
+        says(
+            &run("rollback", &[]),
+            21,
+            &[
+                "01-first/rollback.sh on every node",
+                "--ack undone-01-first",
+            ],
+        );
+        // One of the nodes is this machine, and says that it is not.
+        put(
+            &root.join("var/lib/carota/2026-11").join(FIRST).join("done"),
+            "1\n",
+        );
+        let sure = ["--ack", "undone-01-first"];
+        says(
+            &run("rollback", &sure),
+            12,
+            &["01-first has been applied since (done"],
+        );
+        assert_eq!(applied(), before);
+        fs::remove_dir_all(root.join("var")).expect("journal");
+        says(&run("rollback", &sure), 0, &["rolled back"]);
+        assert_ne!(applied(), before);
+        says(&run("rollback", &[]), 0, &["nothing to do"]);
+    });
+}
+
+#[test]
+fn no_private_value_is_seen_in_arguments_environment_or_open_files() {
+    let fixture = two_phases();
+    fixture.write_form("templates/public-form.sh");
+    fixture.seal();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let (watch, bin) = (root.with_extension("watch"), root.with_extension("watched"));
+        let source = fs::read_to_string(repository("tests/scripts/watch.sh")).expect("stand-in");
+        for name in tools()
+            .iter()
+            .map(String::as_str)
+            .chain(["openssl", "curl", "diff", "timeout"])
+        {
+            program(&bin.join(name), &source);
+        }
+        // Each line of the key, the same in base64 of a kubeconfig, and the token.
+        let lines = key().lines().filter(|line| !line.starts_with('-'));
+        let values: String = lines.map(|line| format!("{line}\n")).collect();
+        put(&watch.join("values"), &format!("{values}{}\n", token()));
+        put(&watch.join("seen"), "");
+        symlink(fixture.dir.path().join("bin"), watch.join("real")).expect("link");
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("PATH"));
+        for (phase, verb, more) in [
+            (FIRST, "apply", &["--dry-run"][..]),
+            (FIRST, "apply", &[]),
+            (FIRST, "verify", &[]),
+            (SECOND, "apply", &[]),
+            (SECOND, "rollback", &[]),
+            (FIRST, "rollback", &["--dry-run"]),
+            (FIRST, "rollback", &[]),
+        ] {
+            let mut command = fixture.on_node(shell, phase, verb, &root);
+            let output = command
+                .args(more)
+                .env("PATH", &path)
+                .env("WATCH", &watch)
+                .output();
+            let output = output.expect("the shell runs");
+            assert!(output.status.success(), "{phase} {verb}: {}", text(&output));
+            fixture.nothing_private(&text(&output), &root);
+            let meta = fs::metadata(root.join("var/lib/carota/2026-11"));
+            assert!(meta.is_err() || meta.expect("meta").mode() & 0o077 == 0);
+        }
+        let read = |name: &str| fs::read_to_string(watch.join(name)).expect("the watch's file");
+        assert_eq!(read("seen"), "", "{shell:?}");
+        let called = read("called");
+        assert!(called.lines().count() > 300, "{}", called.lines().count());
+        for name in ["awk", "cp", "mv", "chmod", "sync", "sha256sum"] {
+            assert!(
+                called.lines().any(|line| line == name),
+                "{name} was not watched"
+            );
+        }
+        // The watch sees what it is for.
+        let show = |command: &mut Command| {
+            let output = command
+                .env("WATCH", &watch)
+                .output()
+                .expect("the watch runs");
+            assert!(output.status.success());
+        };
+        show(
+            Command::new(bin.join("uname"))
+                .arg("-s")
+                .env("SECRET", token()),
+        );
+        let open = watch.join("open");
+        put(&open, key());
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).expect("mode");
+        show(Command::new(bin.join("chmod")).arg("0600").arg(&open));
+        assert_eq!(read("seen").lines().count(), 2, "{}", read("seen"));
     });
 }
 
@@ -1173,6 +1529,23 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
             &[],
             (17, "Set the clock right"),
         );
+        // The way back is not shut by a clock.
+        set_key(&fixture, FIRST, "not-after", "99999999999");
+        let other = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &other, &[]);
+        set_key(&fixture, FIRST, "not-after", "2000");
+        let digest = fixture.digest();
+        let sure = ["--digest", digest.as_str()];
+        fixture.refused(
+            shell,
+            FIRST,
+            "rollback",
+            &other,
+            &sure,
+            (17, "or add --i-checked if no certificate has expired"),
+        );
+        let sure = [sure[0], sure[1], "--i-checked"];
+        fixture.succeeds(shell, FIRST, "rollback", &other, &sure);
         set_key(&fixture, FIRST, "not-after", "99999999999");
 
         // What only people can know, by its name.
@@ -1250,6 +1623,11 @@ fn the_clock_the_neighbours_and_acknowledgements_are_asked() {
             &root,
             &["--i-checked", "--ack", FIRST],
         );
+
+        // An id becomes part of a path.
+        set_key(&fixture, FIRST, "id", "../$(touch canary)");
+        fixture.refused(shell, FIRST, "apply", &root, &[], (10, "not a name"));
+        assert!(!fixture.dir.path().join("home/canary").exists());
     });
 }
 
@@ -1373,12 +1751,13 @@ fn the_tools_of_busybox_will_do() {
         .lines()
         .filter(|name| *name != "busybox")
     {
-        symlink("/usr/bin/busybox", tools.join(name)).expect("link");
+        symlink(where_is("busybox"), tools.join(name)).expect("link");
     }
     let root = fixture.node();
     let start = files(&root);
     for verb in ["apply", "verify", "rollback"] {
-        let mut command = fixture.on_node(&["/usr/bin/busybox", "sh"], FIRST, verb, &root);
+        let busybox = where_is("busybox").display().to_string();
+        let mut command = fixture.on_node(&[&busybox, "sh"], FIRST, verb, &root);
         command.env(
             "PATH",
             format!(
@@ -1424,7 +1803,7 @@ fn the_clean_up_destroys_the_backups_and_with_them_the_way_back() {
 
 // ---- Fault injection.
 
-/// Runs a script whose `at`-th file operation fails in this way. None: it had fewer operations.
+/// Runs a script whose `at`-th operation fails in this way. None: it had fewer operations.
 fn with_fault(
     fixture: &Fixture,
     shell: &[&str],
@@ -1433,10 +1812,25 @@ fn with_fault(
     mode: &str,
     at: usize,
 ) -> Option<Output> {
-    let folder = root.with_extension("fault");
+    let command = fixture.on_node(shell, FIRST, verb, root);
+    let (output, hit) = faulted(fixture, command, root, mode, at);
+    if hit.is_none() {
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    hit.map(|_| output)
+}
+
+/// Runs a command whose `at`-th operation fails in this way. Also: which operation that was.
+fn faulted(
+    fixture: &Fixture,
+    mut command: Command,
+    place: &Path,
+    mode: &str,
+    at: usize,
+) -> (Output, Option<String>) {
+    let folder = place.with_extension("fault");
     put(&folder.join("count"), "0\n");
     let _ = fs::remove_file(folder.join("hit"));
-    let mut command = fixture.on_node(shell, FIRST, verb, root);
     let path = std::env::var("PATH").expect("PATH");
     let bin = |name: &str| fixture.dir.path().join(name).display().to_string();
     command
@@ -1444,13 +1838,11 @@ fn with_fault(
         .env("PATH", format!("{}:{}:{path}", bin("fault"), bin("bin")))
         .env("FAULT", &folder)
         .env("FAULT_AT", at.to_string())
+        .env("FAULT_FILE", below(place, MANIFEST))
+        .env("FAULT_BIN", bin("bin"))
         .env("FAULT_MODE", mode);
     let output = command.output().expect("the shell runs");
-    if folder.join("hit").exists() {
-        return Some(output);
-    }
-    assert!(output.status.success(), "{}", text(&output));
-    None
+    (output, fs::read_to_string(folder.join("hit")).ok())
 }
 
 /// Walks one kind of fault through every operation, each on a node of its own: `check(shell, at)` says
@@ -1614,6 +2006,111 @@ fn a_full_disk_at_any_operation_is_an_error_and_leaves_nothing_half_done() {
     );
 }
 
+/// Whether nothing on a node is half-written: each file is as before or as after, and no other is there.
+#[track_caller]
+fn nothing_half_done(
+    root: &Path,
+    before: &BTreeMap<String, Entry>,
+    after: &BTreeMap<String, Entry>,
+    what: &str,
+) {
+    for (path, entry) in files(root) {
+        let known = [before, after]
+            .into_iter()
+            .any(|all| all.get(&path) == Some(&entry));
+        assert!(known, "{what}: {path} is neither as before nor as after");
+    }
+}
+
+/// Walks someone who edits the manifest, or takes it away, through every operation of a run.
+fn overtaken(verb: &str, mode: &str) -> (usize, usize) {
+    let fixture = Fixture::new(&[(FIRST, faulty_phase())]);
+    let (fresh, applied) = (faulty_node(&fixture), done_node(&fixture));
+    let begin = if verb == "apply" { &fresh } else { &applied };
+    let end = files(if verb == "apply" { &applied } else { &fresh });
+    let before = files(begin);
+    let refused = AtomicUsize::new(0);
+    let points = at_every_operation(|shell, at| {
+        let root = copy_of(&fixture, begin);
+        let what = format!("{shell:?} {verb}, {mode} before operation {at}");
+        let command = fixture.on_node(shell, FIRST, verb, &root);
+        let (output, hit) = faulted(&fixture, command, &root, mode, at);
+        let Some(hit) = hit else {
+            return false;
+        };
+        fixture.nothing_private(&text(&output), &root);
+        let manifest = below(&root, MANIFEST);
+        let renames =
+            hit.starts_with("mv ") && hit.trim_end() == format!("mv {}", manifest.display());
+        // The one moment that remains: between the last look and the rename, side by side.
+        if !renames {
+            let vanished = root.with_extension("fault").join("vanished");
+            if mode == "edit" {
+                let now = fs::read_to_string(&manifest).expect("the manifest");
+                assert!(now.contains("# someone\n"), "{what}: their change is lost");
+                fs::write(&manifest, now.replace("# someone\n", "")).expect("manifest");
+            } else {
+                assert!(!manifest.exists(), "{what}: it is there again");
+                fs::rename(vanished, &manifest).expect("manifest");
+            }
+        }
+        if !output.status.success() {
+            refused.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(output.status.code(), Some(13), "{what}: {}", text(&output));
+            assert!(
+                text(&output).contains(MANIFEST),
+                "{what}: {}",
+                text(&output)
+            );
+        }
+        nothing_half_done(&root, &before, &end, &what);
+        fixture.succeeds(shell, FIRST, verb, &root, &[]);
+        assert_same(&files(&root), &end, &what);
+        true
+    });
+    (points, refused.into_inner())
+}
+
+#[test]
+fn a_file_that_someone_edits_or_takes_away_meanwhile_is_left_to_them() {
+    for verb in ["apply", "rollback"] {
+        for mode in ["edit", "vanish"] {
+            let (points, refused) = overtaken(verb, mode);
+            println!(
+                "{verb}: someone's {mode} before each of {points} operations: {refused} runs refused, nothing half-done, then finished"
+            );
+            assert!(refused > 5, "{verb} {mode}: {refused} of {points}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_nobody_may_change_stops_both_ways_by_its_name() {
+    let fixture = Fixture::new(&[(FIRST, faulty_phase())]);
+    let (fresh, applied) = (faulty_node(&fixture), done_node(&fixture));
+    let (start, end) = (files(&fresh), files(&applied));
+    in_every_shell(|shell| {
+        for (verb, begin, wanted) in [("apply", &fresh, &end), ("rollback", &applied, &start)] {
+            let root = copy_of(&fixture, begin);
+            let command = fixture.on_node(shell, FIRST, verb, &root);
+            let (output, _) = faulted(&fixture, command, &root, "fixed", 0);
+            let what = format!("{shell:?} {verb}: {}", text(&output));
+            assert_eq!(output.status.code(), Some(1), "{what}");
+            let manifest = below(&root, MANIFEST).display().to_string();
+            for says in [
+                &manifest,
+                "Operation not permitted",
+                "No file is half-written",
+            ] {
+                assert!(text(&output).contains(says), "{what}");
+            }
+            nothing_half_done(&root, &start, &end, &what);
+            fixture.succeeds(shell, FIRST, verb, &root, &[]);
+            assert_same(&files(&root), wanted, &what);
+        }
+    });
+}
+
 // ---- The cluster's half, against a small recorded API.
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\nnew \\ \"quoted\"\n-----END CERTIFICATE-----\n";
@@ -1670,9 +2167,29 @@ fn record_api(folder: &Path) {
         ("auth", format!("kube-system {}\n", hex_of("old and new"))),
         ("auth.after", format!("kube-system {}\n", hex_of(CA))),
         ("diff", String::new()),
+        ("version", "{\n    \"minor\": \"34\",\n    \"minor\": \"34\",\n}\n".to_owned()),
     ] {
         put(&folder.join(name), &text);
     }
+}
+
+fn cluster_command(
+    fixture: &Fixture,
+    shell: &[&str],
+    verb: &str,
+    folder: &Path,
+    more: &[&str],
+) -> Command {
+    let mut command = fixture.command(shell, FIRST, verb);
+    let temporary = folder.join("tmp");
+    fs::create_dir_all(&temporary).expect("folder");
+    command
+        .args(["--cluster", "--timeout", "0", "--state"])
+        .arg(folder.join("state"))
+        .args(more)
+        .env("CLUSTER", folder)
+        .env("TMPDIR", &temporary);
+    command
 }
 
 fn on_cluster(
@@ -1682,19 +2199,12 @@ fn on_cluster(
     folder: &Path,
     more: &[&str],
 ) -> Output {
-    let mut command = fixture.command(shell, FIRST, verb);
-    let temporary = folder.join("tmp");
-    fs::create_dir_all(&temporary).expect("folder");
-    command
-        .args(["--cluster", "--timeout", "0", "--state"])
-        .arg(folder.join("state"))
-        .args(more);
-    let output = command
-        .env("CLUSTER", folder)
-        .env("TMPDIR", &temporary)
+    let output = cluster_command(fixture, shell, verb, folder, more)
         .output()
         .expect("the shell runs");
-    assert!(tree(&temporary).is_empty() && !fixture.dir.path().join("home/canary").exists());
+    assert!(
+        tree(&folder.join("tmp")).is_empty() && !fixture.dir.path().join("home/canary").exists()
+    );
     output
 }
 
@@ -1797,10 +2307,256 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         let applied = fs::read_to_string(folder.join("applied")).expect("applied");
         assert!(applied.ends_with("name: back\n"), "{applied}");
         says(&run("rollback", &[]), 0, &["nothing to do"]);
+        // Of Secrets one public key is asked; objects are printed as a whole by nobody.
+        let whole = |line: &str| ["-o yaml", "-o json"].iter().any(|o| line.contains(o));
         assert!(
-            !calls().contains("-o yaml") && !calls().contains("-o json"),
+            calls()
+                .lines()
+                .all(|l| !whole(l) || l.ends_with("version -o json")),
             "{}",
             calls()
+        );
+    });
+}
+
+/// A cluster's half with each kind of change once, and the API before it.
+fn faulty_cluster() -> Fixture {
+    let fixture = cluster_fixture();
+    let folder = fixture.plan().join(FIRST);
+    let sum = hex(CA.as_bytes());
+    put(
+        &folder.join("CLUSTER"),
+        &format!(
+            "ack\tusers\tevery user has the new kubeconfig\n\
+             apply\tcluster/a b,c.yaml\n\
+             wait-ca\tsecrets\tkube-system\told-token\tca.crt\t{sum}\n\
+             rollout\tdeployment\tshop\tweb\n\
+             apply\tcluster/more.yaml\n\
+             prune-auth\tclient-ca-file\tcluster/ca.crt\n"
+        ),
+    );
+    let object = |name: &str, data: &str| {
+        format!("kind: ConfigMap\nmetadata:\n  name: {name}\ndata: {data}\n")
+    };
+    for (file, text) in [
+        ("a b,c.yaml", object("first", "both")),
+        ("more.yaml", object("more", "both")),
+        ("back.yaml", object("first", "old")),
+        ("back-more.yaml", object("more", "old")),
+    ] {
+        put(&folder.join("cluster").join(file), &text);
+    }
+    put(
+        &folder.join("CLUSTER-BACK"),
+        "apply\tcluster/back-more.yaml\nrollout\tdeployment\tshop\tweb\napply\tcluster/back.yaml\n",
+    );
+    fixture.seal();
+    fixture
+}
+
+/// What the API holds, and which markers the journal has.
+fn api(folder: &Path) -> (BTreeMap<String, Entry>, String, Vec<String>) {
+    let journal = folder.join("state/2026-11").join(FIRST);
+    fs::create_dir_all(&journal).expect("folder");
+    let auth = fs::read_to_string(folder.join("auth")).expect("auth");
+    (
+        tree(&folder.join("objects")),
+        auth,
+        tree(&journal).into_keys().collect(),
+    )
+}
+
+#[test]
+fn the_clusters_half_killed_at_any_operation_goes_on_or_back_to_the_same() {
+    let fixture = faulty_cluster();
+    let count = AtomicUsize::new(0);
+    let new = || {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        let folder = fixture.dir.path().join(format!("an api {number}"));
+        record_api(&folder);
+        for name in ["first", "more"] {
+            let file = if name == "first" {
+                "back.yaml"
+            } else {
+                "back-more.yaml"
+            };
+            let text = fs::read_to_string(fixture.plan().join(FIRST).join("cluster").join(file));
+            put(&folder.join("objects").join(name), &text.expect("object"));
+        }
+        folder
+    };
+    let ack = ["--ack", "users"];
+    let finish = |shell: &[&str], verb: &str, folder: &Path| {
+        let output = on_cluster(&fixture, shell, verb, folder, &ack);
+        assert!(
+            output.status.success(),
+            "{shell:?} {verb}: {}",
+            text(&output)
+        );
+    };
+    let undisturbed = new();
+    let start = api(&undisturbed);
+    finish(SHELLS[0], "apply", &undisturbed);
+    let done = api(&undisturbed);
+    assert_ne!(done.0, start.0);
+    finish(SHELLS[0], "rollback", &undisturbed);
+    let back = api(&undisturbed);
+    assert_eq!((&back.0, back.2.len()), (&start.0, 0), "{:?}", back.2);
+    let killed = |shell: &[&str], verb: &str, folder: &Path, at: usize| {
+        let command = cluster_command(&fixture, shell, verb, folder, &ack);
+        let (output, hit) = faulted(&fixture, command, folder, "kill", at);
+        assert_eq!(
+            output.status.code().is_none(),
+            hit.is_some(),
+            "{}",
+            text(&output)
+        );
+        let _ = fs::remove_dir_all(folder.join("tmp"));
+        hit.is_some()
+    };
+    let forth = at_every_operation(|shell, at| {
+        let (folder, other) = (new(), new());
+        let hit = killed(shell, "apply", &folder, at);
+        if hit {
+            killed(shell, "apply", &other, at);
+            finish(shell, "rollback", &other);
+            assert_eq!(api(&other).0, start.0, "{shell:?}, killed at {at}, back");
+        }
+        finish(shell, "apply", &folder);
+        let found = api(&folder);
+        assert_eq!(found.2, done.2, "{shell:?}, killed at {at}");
+        assert!(found == done, "{shell:?}, killed at {at}");
+        hit
+    });
+    let back_again = at_every_operation(|shell, at| {
+        let folder = new();
+        finish(shell, "apply", &folder);
+        let hit = killed(shell, "rollback", &folder, at);
+        finish(shell, "rollback", &folder);
+        let found = api(&folder);
+        assert_eq!(found.2, back.2, "{shell:?}, killed at {at}");
+        assert!(found == back, "{shell:?}, killed at {at}");
+        hit
+    });
+    println!(
+        "the cluster's half: apply killed at each of {forth} operations, then finished or rolled back; rollback killed at each of {back_again}, then finished: the same objects and journal"
+    );
+    assert!(forth > 30 && back_again > 20, "{forth} {back_again}");
+}
+
+#[test]
+fn names_from_the_cluster_are_only_names() {
+    let fixture = cluster_fixture();
+    // What no object can be called, in every place that a table has.
+    let evil = "-oyaml $(touch canary)`touch canary`;touch canary 'q' \"d\" * [a] \\ ü";
+    let folder = fixture.plan().join(FIRST);
+    put(
+        &folder.join("CLUSTER"),
+        &format!(
+            "ack\t{evil}\tPodDisruptionBudget {evil}\n\
+             note\tPodDisruptionBudget {evil}/{evil} may be breached\n\
+             apply\tcluster/{evil}.yaml\n\
+             wait-ca\tsecrets\t{evil}\t{evil}\tca.crt\t{sum}\n\
+             wait-ca-all\tconfigmaps\t{evil}\tca.crt\t{sum}\n\
+             rollout\t{evil}\t{evil}\t{evil}\n\
+             gate-pods\tdeployment\t{evil}\t{evil}\t{evil}\n",
+            sum = hex(CA.as_bytes())
+        ),
+    );
+    put(
+        &folder.join(format!("cluster/{evil}.yaml")),
+        &format!("kind: Secret\nmetadata:\n  name: x\ndata: {evil}\n"),
+    );
+    put(
+        &folder.join("CLUSTER-BACK"),
+        &format!("rollout\t{evil}\t{evil}\t{evil}\n"),
+    );
+    fixture.seal();
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("api {evil} {}", shell[0]));
+        record_api(&folder);
+        // Controllers and pods of such names too.
+        put(
+            &folder.join("pods"),
+            &format!(
+                "{0}-x Running 2999-01-01T00:00:00Z ReplicaSet/{0}\n",
+                evil.replace(' ', "_")
+            ),
+        );
+        let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
+        let dry = run("apply", &["--ack", evil, "--dry-run"]);
+        says(
+            &dry,
+            0,
+            &[&format!(
+                "note: PodDisruptionBudget {evil}/{evil} may be breached"
+            )],
+        );
+        let done = run("apply", &["--ack", evil]);
+        says(&done, 0, &["is done"]);
+        // What the roll may breach is said before the first change.
+        let said = text(&done);
+        assert!(
+            said.find("note: PodDisruptionBudget") < said.find("3 of 7: apply"),
+            "{said}"
+        );
+        says(&run("verify", &[]), 0, &["verified"]);
+        says(&run("rollback", &[]), 0, &["rolled back"]);
+        let calls = fs::read_to_string(folder.join("calls")).expect("calls");
+        // As it stands, and where no program takes it for an option.
+        let wait = format!("-n {evil} get secrets/{evil} -o go-template=");
+        assert!(calls.contains(&wait), "{calls}");
+        assert!(
+            calls.contains(&format!("-n {evil} rollout status {evil}/{evil} ")),
+            "{calls}"
+        );
+        assert!(
+            !fixture.dir.path().join("home/canary").exists() && !folder.join("canary").exists()
+        );
+    });
+}
+
+#[test]
+fn kubectl_is_within_one_minor_of_the_cluster_or_vouched_for() {
+    let fixture = cluster_fixture();
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("versions {}", shell[0]));
+        record_api(&folder);
+        let run = |client: &str, server: &str, more: &[&str]| {
+            let minor = |name: &str, minor: &str| {
+                format!(
+                    "  \"{name}\": {{\n    \"major\": \"1\",\n    \"minor\": \"{minor}\",\n  }},\n"
+                )
+            };
+            let text = [
+                "{\n",
+                &minor("clientVersion", client),
+                "  \"kustomizeVersion\": \"v5.5.0\",\n",
+                &minor("serverVersion", server),
+                "}\n",
+            ]
+            .concat();
+            put(&folder.join("version"), &text);
+            on_cluster(&fixture, shell, "verify", &folder, more)
+        };
+        for (client, server) in [("34", "34"), ("33+", "34"), ("35", "34+"), ("9", "10")] {
+            says(&run(client, server, &[]), 24, &["the cluster is not as"]);
+        }
+        for (client, server) in [("32+", "34"), ("20", "34"), ("36", "34+")] {
+            let wanted = format!(
+                "Bring a kubectl of 1.{}; or add --i-checked",
+                server.trim_end_matches('+')
+            );
+            says(
+                &run(client, server, &[]),
+                22,
+                &["more than one minor version apart", &wanted],
+            );
+        }
+        says(
+            &run("20", "34", &["--i-checked"]),
+            24,
+            &["vouched for with --i-checked"],
         );
     });
 }

@@ -3,13 +3,14 @@
 //! else. Knows the plan's tables and scripts; nothing of certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -18,7 +19,7 @@ use crate::common::{judge, table};
 
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
 /// All that a node needs beside a shell; the last node has no more than this.
-const TOOLS: &str = "awk cat chmod chown cp date df dirname find id ln mkdir mktemp mv readlink rm rmdir sed \
+const TOOLS: &str = "awk cat chmod chown cp date df find id ln mkdir mktemp mv readlink rm rmdir sed \
     sha256sum sleep sort stat sync tr uname wc dash bash busybox";
 /// The file operations that a run can be killed at.
 const OPERATIONS: [&str; 9] = [
@@ -44,6 +45,8 @@ pub struct World<'a> {
     dir: TempDir,
     /// The only shell, or each in turn.
     shell: Option<usize>,
+    /// Whether each apply keeps what it would leave if it were killed.
+    pub snapshots: AtomicBool,
     /// What people have confirmed, by phase and place.
     answers: Mutex<BTreeMap<(String, String), Vec<String>>>,
     /// Names that scripts asked for.
@@ -57,6 +60,7 @@ impl<'a> World<'a> {
             made,
             dir: made.temporary(),
             shell,
+            snapshots: AtomicBool::default(),
             answers: Mutex::default(),
             asked: Mutex::default(),
             runs: AtomicUsize::default(),
@@ -65,6 +69,7 @@ impl<'a> World<'a> {
             "bin",
             "tools",
             "fault",
+            "snapshot",
             "home-node",
             "home-admin",
             "tmp",
@@ -85,16 +90,113 @@ impl<'a> World<'a> {
         for name in OPERATIONS {
             world.program("fault", name, &stand_in("fault.sh"));
         }
+        world.program("snapshot", "mv", &stand_in("sandbox-mv.sh"));
         for name in TOOLS.split_whitespace() {
-            let found = ["/usr/bin", "/bin"].map(|d| Path::new(d).join(name));
-            let found = found.iter().find(|p| p.exists()).expect(name);
-            symlink(found, world.dir.path().join("tools").join(name)).unwrap();
+            symlink(where_is(name), world.dir.path().join("tools").join(name)).unwrap();
         }
         world.record_cluster();
         for node in &made.nodes {
             world.boot(node);
         }
         world
+    }
+
+    /// The same world as it was when a run of `phase` at this place noted its action `at`: of the nodes
+    /// that one, or for the cluster's half all of them, which stand still meanwhile.
+    fn fork(&self, phase: &str, node: Option<&str>, at: usize) -> World<'a> {
+        let fork = World {
+            made: self.made,
+            dir: self.made.temporary(),
+            shell: self.shell,
+            snapshots: AtomicBool::default(),
+            answers: Mutex::new(self.answers.lock().unwrap().clone()),
+            asked: Mutex::default(),
+            runs: AtomicUsize::default(),
+        };
+        let at = self.kept(phase, node).join(at.to_string());
+        let dir = fork.dir.path();
+        for shared in ["bin", "tools"] {
+            symlink(self.dir.path().join(shared), dir.join(shared)).unwrap();
+        }
+        for folder in ["home-node", "tmp"] {
+            fs::create_dir(dir.join(folder)).unwrap();
+        }
+        if let Some(node) = node {
+            fs::create_dir(dir.join("nodes")).unwrap();
+            copy_all(&at.join(node), &fork.root(node));
+            copy_all(&self.cluster(), &fork.cluster());
+        } else {
+            copy_all(&self.dir.path().join("nodes"), &dir.join("nodes"));
+            for name in ["cluster", "home-admin"] {
+                copy_all(&at.join(name), &dir.join(name));
+            }
+        }
+        fork
+    }
+
+    /// Where a run's snapshots are.
+    fn kept(&self, phase: &str, node: Option<&str>) -> PathBuf {
+        let place = node.unwrap_or("cluster");
+        self.dir.path().join("snapshots").join(phase).join(place)
+    }
+
+    /// Rolls a phase back from where a killed run would have left it: at places in the middle of each
+    /// half, each in a world of its own, which is handed to `check` then. Returns how many.
+    pub fn from_the_middle(
+        &self,
+        phase: &str,
+        check: impl Fn(&World, Option<&str>, &str) + Sync,
+    ) -> usize {
+        let (nodes, cluster) = self.places_of(phase);
+        let halves = nodes.iter().map(|n| Some(n.as_str()));
+        let places: Vec<(Option<&str>, usize)> = halves
+            .chain(cluster.then_some(None))
+            .flat_map(|node| {
+                self.chosen(phase, node)
+                    .into_iter()
+                    .map(move |at| (node, at))
+            })
+            .collect();
+        let back = |&(node, at): &(Option<&str>, usize)| {
+            let fork = self.fork(phase, node, at);
+            match node {
+                Some(_) => drop(fork.run(phase, "rollback", node)),
+                None => fork.roll_back(phase),
+            }
+            let what = format!("{phase} {node:?} stopped at {at} and rolled back");
+            check(&fork, node, &what);
+            self.runs
+                .fetch_add(fork.runs.into_inner(), Ordering::Relaxed);
+            let mut asked = fork.asked.lock().unwrap();
+            self.asked.lock().unwrap().append(&mut asked);
+        };
+        std::thread::scope(|scope| {
+            for half in places.chunks(places.len().div_ceil(2).max(1)) {
+                scope.spawn(move || half.iter().for_each(back));
+            }
+        });
+        let _ = fs::remove_dir_all(self.dir.path().join("snapshots"));
+        places.len()
+    }
+
+    /// The places where runs are stopped: on one control plane, one worker and in the cluster at the first
+    /// action, in the middle and at the last; everywhere, where there is time.
+    fn chosen(&self, phase: &str, node: Option<&str>) -> BTreeSet<usize> {
+        let names = fs::read_dir(self.kept(phase, node)).into_iter().flatten();
+        let number = |name: OsString| name.to_str().and_then(|name| name.parse().ok());
+        let kept: BTreeSet<usize> = names
+            .map(|entry| number(entry.unwrap().file_name()).unwrap())
+            .collect();
+        if self.shell.is_some() {
+            return kept;
+        }
+        let sampled = [self.made.nodes.get(1), self.made.nodes.last()];
+        if node.is_some_and(|node| !sampled.into_iter().flatten().any(|n| n == node)) {
+            return BTreeSet::new();
+        }
+        let points: Vec<usize> = kept.into_iter().collect();
+        let chosen = [points.get(1), points.get(points.len() / 2), points.last()];
+        chosen.into_iter().flatten().copied().collect()
     }
 
     fn program(&self, folder: &str, name: &str, text: &str) {
@@ -218,8 +320,19 @@ impl<'a> World<'a> {
     /// A script's command; no node: the cluster's part.
     pub fn command(&self, phase: &str, verb: &str, node: Option<&str>) -> Command {
         let shell = self.shell(phase, verb, node);
-        let mut command = Command::new(shell[0]);
-        let bin = self.dir.path().join("bin");
+        let mut command = Command::new(where_is(shell[0]));
+        let (dir, bin) = (self.dir.path(), self.dir.path().join("bin"));
+        let mut path = self.programs(node);
+        if verb == "apply" && self.snapshots.load(Ordering::Relaxed) {
+            path = format!("{}:{path}", dir.join("snapshot").display());
+            let of = match node {
+                Some(node) => self.root(node).display().to_string(),
+                None => format!("{0}/cluster:{0}/home-admin", dir.display()),
+            };
+            command
+                .env("SNAPSHOTS", self.kept(phase, node))
+                .env("SNAPSHOT_OF", of);
+        }
         let folder = match node {
             Some(node) => self.made.carried(node),
             None => self.made.folder(),
@@ -228,7 +341,7 @@ impl<'a> World<'a> {
             .args(&shell[1..])
             .arg(folder.join("plan").join(phase).join(format!("{verb}.sh")))
             .args(["--timeout", "5", "--digest", &self.made.digest])
-            .env("PATH", self.programs(node))
+            .env("PATH", path)
             .env("TMPDIR", self.temporary(node))
             .envs(self.places())
             .current_dir(self.dir.path().join("tmp"));
@@ -416,6 +529,13 @@ impl<'a> World<'a> {
     }
 }
 
+/// A program's path.
+fn where_is(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    { found }.find(|path| path.exists()).expect(name)
+}
+
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
 }
@@ -431,6 +551,15 @@ pub fn text(output: &Output) -> String {
 fn stand_in(name: &str) -> String {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     fs::read_to_string(scripts.join(name)).unwrap()
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let status = Command::new("/usr/bin/cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(status.unwrap().success(), "{}", from.display());
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -483,11 +612,13 @@ fn walk(root: &Path, below: &str, out: &mut Files) {
 /// Fails with the names of what differs; the bytes may be private.
 #[track_caller]
 pub fn assert_same(found: &BTreeMap<String, Files>, wanted: &BTreeMap<String, Files>, what: &str) {
-    for (node, wanted) in wanted {
-        let names: BTreeSet<&String> = found[node].keys().chain(wanted.keys()).collect();
+    assert!(!found.is_empty(), "{what}");
+    for (node, found) in found {
+        let wanted = &wanted[node];
+        let names: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
         let differing: Vec<&&String> = names
             .iter()
-            .filter(|name| found[node].get(**name) != wanted.get(**name))
+            .filter(|name| found.get(**name) != wanted.get(**name))
             .collect();
         assert!(differing.is_empty(), "{what}, {node}: {differing:?}");
     }

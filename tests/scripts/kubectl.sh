@@ -1,6 +1,8 @@
 #!/bin/sh
 # Stands in for kubectl: answers from the files of $CLUSTER, and writes down each call.
 set -eu
+PATH=/usr/bin:/bin # not the stand-ins of the fault injection
+umask 022
 printf '%s\n' "$*" >>"$CLUSTER/calls"
 case "$*" in
   *'get namespace kube-system'*) cat "$CLUSTER/uid" ;;
@@ -8,7 +10,14 @@ case "$*" in
   *'get nodes'*) cat "$CLUSTER/nodes" ;;
   *'get pods -n kube-system -l tier'*) cat "$CLUSTER/static-pods" ;;
   *'get pods'*) cat "$CLUSTER/pods" ;;
-  *'apply --validate=false --server-side'*) cat >>"$CLUSTER/applied" && echo 'configmap/x serverside-applied' ;;
+  'version -o json' | *' version -o json') cat "$CLUSTER/version" ;;
+  *'apply --validate=false --server-side'*)
+    cat >"$CLUSTER/stdin"
+    cat "$CLUSTER/stdin" >>"$CLUSTER/applied"
+    mkdir -p "$CLUSTER/objects"
+    mv "$CLUSTER/stdin" "$CLUSTER/objects/$(sed -n 's/^  name: //p' "$CLUSTER/stdin")"
+    echo 'configmap/x serverside-applied'
+    ;;
   *'diff --server-side'*) cat >/dev/null && cat "$CLUSTER/diff" && [ ! -s "$CLUSTER/diff" ] ;;
   *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
   *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;

@@ -61,6 +61,7 @@ case "$*" in
     value=$(printf '%s\n' "$patch" | sed 's/^{"data":{"[^"]*":"\(.*\)"}}$/\1/')
     printf '%b' "$value" >"$CLUSTER/auth/$key"
     ;;
+  *'version -o json') printf '{\n    "minor": "34",\n    "minor": "34+",\n}\n' ;;
   settle)
     union client-ca-file client-ca-file
     union requestheader-client-ca-file requestheader-client-ca-file
@@ -73,6 +74,6 @@ case "$*" in
     published=$(published)
     while read -r namespace; do echo "$namespace $published"; done <"$CLUSTER/namespaces"
     ;;
-  *'-n shop get secrets legacy-token'*) echo "shop $(published)" ;;
+  *'-n shop get secrets/legacy-token'*) echo "shop $(published)" ;;
   *) echo "unexpected: $*" >&2 && exit 1 ;;
 esac

@@ -31,7 +31,7 @@ case $1 in
     case ${name%.yaml} in
       kube-apiserver) cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$(flag advertise-address):$(flag secure-port)" ;;
       # reads its files anew for each connection
-      etcd) ln -sf "$SANDBOX$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379" ;;
+      etcd) ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379" ;;
       # reads it once
       kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
     esac
