@@ -2438,6 +2438,20 @@ fn the_clusters_half_killed_at_any_operation_goes_on_or_back_to_the_same() {
         assert!(found == back, "{shell:?}, killed at {at}");
         hit
     });
+    let failed = at_every_operation(|shell, at| {
+        let folder = new();
+        let command = cluster_command(&fixture, shell, "apply", &folder, &ack);
+        let (output, hit) = faulted(&fixture, command, &folder, "fail", at);
+        let said = text(&output);
+        let explained = said.contains("carota: ") || said.contains("No space left");
+        assert!(output.status.success() || explained, "{at}: {said}");
+        finish(shell, "apply", &folder);
+        assert!(api(&folder) == done, "{shell:?}, failed at {at}");
+        hit.is_some()
+    });
+    println!(
+        "the cluster's half: apply failed at each of {failed} operations, then finished: the same objects and journal"
+    );
     println!(
         "the cluster's half: apply killed at each of {forth} operations, then finished or rolled back; rollback killed at each of {back_again}, then finished: the same objects and journal"
     );
