@@ -30,8 +30,9 @@ use twin::certificates_of;
 use world::{Entry, Files, SHELLS, World, assert_same, text};
 
 /// What the scripts ask people for by name, on the whole way: the halves of phases that cannot be seen
-/// from where the next script runs, what only people know, and the pods that no roll reaches.
-const ASKED: [&str; 17] = [
+/// from where the next script runs (forth, and `undone-` back), what only people know, and the pods that no
+/// roll reaches.
+const ASKED: [&str; 26] = [
     "00-preflight",
     "02-controller-manager-root-ca",
     "04-restart-in-cluster-clients",
@@ -47,6 +48,15 @@ const ASKED: [&str; 17] = [
     "18-retire-control-plane",
     "destroy-backups",
     "external-clients",
+    "undone-00-preflight",
+    "undone-04-restart-in-cluster-clients",
+    "undone-05-apiserver-trust",
+    "undone-09-extension-trust",
+    "undone-10-kubelet-trust",
+    "undone-11-bootstrap-trust",
+    "undone-12-signer",
+    "undone-17-retire-service-accounts",
+    "undone-18-retire-control-plane",
     "user-alice",
     "user-alice-certificate",
 ];
