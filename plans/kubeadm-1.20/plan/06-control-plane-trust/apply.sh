@@ -11,7 +11,7 @@
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
 # shellcheck source=/dev/null
 . "$here/../lib/main.sh"
 main apply "$here" "$@"

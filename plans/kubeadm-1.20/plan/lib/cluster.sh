@@ -20,6 +20,19 @@ check_place() {
     die 11 "kubectl does not reach a cluster with this configuration: $(printf '%s\n' "$found" | sed 1q)"
   [ -z "$wanted" ] || [ "$wanted" = "$found" ] ||
     die 11 "kubectl reaches another cluster: kube-system has the UID $found, the plan is for $wanted. Give kubectl the right KUBECONFIG"
+  check_kubectl
+}
+
+# check_kubectl: Kubernetes promises that kubectl and cluster fit within one minor version
+check_kubectl() {
+  # the client's comes first
+  minors=$(k version -o json 2>/dev/null | sed -n 's/^ *"minor": "\([0-9][0-9]*\).*/\1/p' | tr '\n' ' ')
+  mine=${minors%% *} theirs=${minors#* }
+  theirs=${theirs%% *}
+  [ -n "$theirs" ] || return 0
+  case $((mine - theirs)) in -1 | 0 | 1) return 0 ;; esac
+  text="that kubectl 1.$mine does what is asked of it on a cluster of 1.$theirs"
+  confirmed "$text" || refuse 22 "kubectl here is 1.$mine, the cluster 1.$theirs: more than one minor version apart. Bring a kubectl of 1.$theirs; or add --i-checked"
 }
 
 k() { kubectl --request-timeout=60s "$@" </dev/null; }
@@ -47,11 +60,7 @@ begin() {
 tell_note() { [ "$op" != note ] || say "note: $a"; }
 
 run_apply() {
-  check_window
-  check_order
-  check_acks
-  open_journal
-  phase_state "$phase"
+  begin_work "done"
   [ "$value" != rolling-back ] || die 12 "a rollback of this phase was begun here. Finish it first: $dir/rollback.sh --cluster"
   if [ "$value" = "done" ]; then
     say "the cluster's part of phase $phase is already done; nothing to do. verify.sh --cluster looks whether it still holds"
@@ -72,11 +81,8 @@ run_apply() {
 
 # The inverse objects were compiled with the plan; nothing is read back from the cluster.
 run_rollback() {
-  check_window
-  check_order
-  open_journal
-  phase_state "$phase"
-  if [ "$value" = no ] && [ ! -f "$state/$phase/began" ]; then
+  begin_work no
+  if [ "$value" = no ]; then
     say "the cluster's part of phase $phase is not applied from here; nothing to do"
     return
   fi
@@ -86,6 +92,7 @@ run_rollback() {
     return
   fi
   mark rolling-back "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+  keep_acks
   rm -f "$state/$phase/done" "$state/$phase/progress"
   each_operation perform
   rm -f "$state/$phase/began" "$state/$phase/acks" "$state/$phase/back"
@@ -117,7 +124,7 @@ perform() {
     rollout)
       say "$i of $total: wait for the rollout of $a $b/$c"
       k_rollout "$timeout" ||
-        die 23 "the rollout of $a $b/$c did not end within $timeout s. What to look at: kubectl -n $b describe $a $c, and its pods and PodDisruptionBudgets. When it has ended, start again"
+        die 23 "the rollout of $a $b/$c did not end within $timeout s. What to look at: kubectl -n $b describe $a/$c, and its pods and PodDisruptionBudgets. When it has ended, start again"
       ;;
     prune-auth)
       say "$i of $total: set $a of kube-system/extension-apiserver-authentication"
@@ -172,7 +179,7 @@ look_for() {
   : >"$work/laggards"
   case $op in
     wait-ca)
-      k -n "$b" get "$a" "$c" -o "go-template=$(value_of "$a" "$d")" >"$work/values" 2>/dev/null || : >"$work/values"
+      k -n "$b" get "$a/$c" -o "go-template=$(value_of "$a" "$d")" >"$work/values" 2>/dev/null || : >"$work/values"
       hash_values <"$work/values" | HASH=$e awk '$2 == ENVIRON["HASH"] { found = 1 } END { exit !found }' || printf '%s\n' "$a $b/$c" >"$work/laggards"
       ;;
     wait-ca-all)

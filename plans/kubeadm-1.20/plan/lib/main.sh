@@ -160,17 +160,6 @@ tools() {
   done
 }
 
-# walk DIR: every file below DIR, hidden ones too (find is not everywhere)
-walk() {
-  for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-    if [ -d "$entry" ] && [ ! -L "$entry" ]; then
-      walk "$entry"
-    elif [ -e "$entry" ] || [ -L "$entry" ]; then
-      printf '%s\n' "$entry"
-    fi
-  done
-}
-
 # The plan is what was approved: its digest, each file's hash, and no file more (an added CLUSTER or
 # CHANGES would be run though no hash of the list is wrong).
 check_plan() {
@@ -181,7 +170,7 @@ check_plan() {
     die 10 "the plan is not the approved one: its digest is $digest, approved is $expected. Fetch the approved plan; nothing was changed"
   wrong=$( (cd "$plan" && sha256sum -c SHA256SUMS 2>&1) | awk '!/: OK$/') || :
   [ -z "$wrong" ] || die 10 "files of the plan were altered after it was written; copy the plan again, nothing was changed:$nl$wrong"
-  added=$(cd "$plan" && walk . | awk '
+  added=$(cd "$plan" && find . ! -type d | awk '
     BEGIN { while ((getline line < "SHA256SUMS") > 0) listed[substr(line, 67)] = 1; listed["./SHA256SUMS"] = 1 }
     !($0 in listed)')
   [ -z "$added" ] || die 10 "files were added to the plan after it was written; remove them, nothing was changed:$nl$added"
@@ -266,46 +255,49 @@ open_journal() {
   journal "begins, plan $digest"
 }
 
-# phase_state PHASE: sets `value` to what the journal says of a phase
+# phase_state PHASE [JOURNAL]: sets `value` to what a journal says of a phase
 phase_state() {
+  set -- "${2:-$state}/$1"
   value=no
-  [ ! -f "$state/$1/progress" ] || value=begun
-  [ ! -f "$state/$1/done" ] || value="done"
-  [ ! -f "$state/$1/rolling-back" ] && [ ! -f "$state/$1/restored" ] || value=rolling-back
+  [ ! -f "$1/began" ] && [ ! -f "$1/progress" ] || value=begun
+  [ ! -f "$1/done" ] || value="done"
+  [ ! -f "$1/rolling-back" ] && [ ! -f "$1/restored" ] || value=rolling-back
 }
 
-# check_order: the phase before is done here, and none after it is begun. Phases with nothing for
-# this side need not be run.
+# check_order: forth, the phase before is done here; forth and back, none after it is begun. Phases with
+# nothing for this side need not be run.
 check_order() {
-  if [ "$verb" = apply ]; then
-    before=$previous
-    while [ "$before" != - ] && [ -n "$before" ]; do
-      if has_work "$before"; then
-        phase_state "$before"
-        [ "$value" = "done" ] || refuse 12 "phase $before comes first and is not done here ($value). Run $plan/$before/apply.sh, then this one"
-        break
-      fi
-      key "$before" previous
-      before=$value
-    done
-    check_other_side
-  fi
   for later in "$plan"/[0-9][0-9]-*; do
     later=${later##*/}
     [ "${later%%-*}" -gt "${phase%%-*}" ] || continue
     phase_state "$later"
     [ "$value" = no ] || refuse 12 "phase $later has been applied here since ($value). Roll it back first: $plan/$later/rollback.sh"
   done
+  if [ "$verb" = rollback ]; then
+    check_other_side_back
+    return
+  fi
+  before=$previous
+  while [ "$before" != - ] && [ -n "$before" ]; do
+    if has_work "$before"; then
+      phase_state "$before"
+      [ "$value" = "done" ] || refuse 12 "phase $before comes first and is not done here ($value). Run $plan/$before/apply.sh, then this one"
+      break
+    fi
+    key "$before" previous
+    before=$value
+  done
+  check_other_side
 }
 
-# The node's journal says nothing of the cluster, nor the cluster's of the nodes. The nearest phase
-# whose other half must be complete is asked for by its name.
+# The node's journal says nothing of the cluster, nor the cluster's of the nodes, unless both are kept on
+# one machine. The nearest phase whose other half must be complete is asked for by its name.
 check_other_side() {
   before=$phase
   case $side:$order in node:cluster*node | cluster:node*cluster) ;; *) before=$previous ;; esac
   while [ "$before" != - ] && [ -n "$before" ]; do
     if other_has_work "$before"; then
-      [ "$side" = node ] && [ -f "${HOME:-/root}/.carota/$id/$before/done" ] && return
+      [ "$side" = node ] && [ -f "$other_state/$before/done" ] && return
       if [ "$side" = node ]; then text="$plan/$before/apply.sh --cluster"; else text="$plan/$before/apply.sh on every node that it names"; fi
       acknowledged "$before" || refuse 21 "$text must have finished first, which cannot be seen from here. Check it, then add --ack $before"
       return
@@ -313,6 +305,41 @@ check_other_side() {
     key "$before" previous
     before=$value
   done
+}
+
+# The way back goes through the phases in reverse, and in each from the nodes to the cluster, because what
+# controllers publish follows the nodes. So a node wants the cluster's halves of later phases undone; the
+# cluster wants the nodes' halves of this one too. A half that comes after a half of this side that is not
+# applied (check_order has looked) was never begun.
+check_other_side_back() {
+  for later in "$plan"/[0-9][0-9]-*; do
+    later=${later##*/}
+    [ "$later" != "$phase" ] || [ "$side" = cluster ] || continue
+    [ "${later%%-*}" -ge "${phase%%-*}" ] || continue
+    key "$later" order
+    case $later:$side:$value in
+      "$phase":* | *:node:cluster* | *:cluster:node*) ;;
+      *) ! has_work "$later" || return 0 ;;
+    esac
+    # a gate in the cluster leaves nothing to undo
+    if other_has_work "$later" && { [ "$side" = cluster ] || [ -s "$plan/$later/CLUSTER-BACK" ]; }; then
+      other_is_undone
+      return 0
+    fi
+    [ "$later" = "$phase" ] || ! has_work "$later" || return 0
+  done
+}
+
+other_is_undone() {
+  if [ "$side" = node ]; then text="$plan/$later/rollback.sh --cluster"; else text="$plan/$later/rollback.sh on every node, the phases after it first"; fi
+  phase_state "$later" "$other_state"
+  if [ "$value" != no ]; then
+    refuse 12 "the other half of phase $later has been applied since ($value, says $other_state). Roll it back first: $text"
+  elif [ "$side" = cluster ] || [ ! -d "$other_state/$later" ]; then
+    # a journal that knows the phase, and not as applied, saw it undone; of the nodes it may be one of many
+    acknowledged "undone-$later" ||
+      refuse 21 "$later must be undone, or never have been begun, which cannot be seen from here: $text. Check it, then add --ack undone-$later"
+  fi
 }
 
 has_node_work() { [ -s "$plan/$1/CHANGES" ]; }
@@ -344,6 +371,21 @@ keep_acks() {
   [ -z "$acks" ] || journal "acknowledged:$(printf '%s' "$acks" | tr '\n' ' ')"
   printf '%s\n' "$digest" >"$state/.digest"
   mv -f "$state/.digest" "$state/digest"
+}
+
+# begin_work SETTLED: guards and journal, and `value`, the state of the phase. Where that is SETTLED already
+# there is nothing to guard.
+begin_work() {
+  phase_state "$phase"
+  found=$value
+  if [ "$found" != "$1" ]; then
+    check_window
+    check_order
+    check_acks
+  fi
+  open_journal
+  phase_state "$phase"
+  [ "$found" != "$1" ] || [ "$value" = "$1" ] || die 16 "another run was at work on $phase just now; start again"
 }
 
 check_window() {
@@ -388,11 +430,11 @@ main() {
   root=${root%/}
   [ -n "$secrets" ] || secrets=${plan%/*}/secrets
   if [ "$side" = cluster ]; then
-    state=${state:-${HOME:-/root}/.carota}/$id
+    state=${state:-${HOME:-/root}/.carota}/$id other_state=$root/var/lib/carota/$id
     # shellcheck source=/dev/null
     . "$plan/lib/cluster.sh"
   else
-    state=$root/var/lib/carota/$id
+    state=$root/var/lib/carota/$id other_state=${HOME:-/root}/.carota/$id
     # shellcheck source=/dev/null
     . "$plan/lib/public-form.sh"
     # shellcheck source=/dev/null

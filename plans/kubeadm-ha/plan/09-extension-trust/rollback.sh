@@ -11,7 +11,7 @@
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
 # shellcheck source=/dev/null
 . "$here/../lib/main.sh"
 main rollback "$here" "$@"

@@ -10,7 +10,7 @@
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
 # shellcheck source=/dev/null
 . "$here/../lib/main.sh"
 main verify "$here" "$@"

@@ -335,7 +335,7 @@ put() {
   # where SELinux is on, the label of the file that it replaces
   ! command -v chcon >/dev/null 2>&1 || [ ! -e "$2" ] || chcon --reference="$2" "$temporary" 2>/dev/null || :
   [ -L "$temporary" ] || flush "$temporary"
-  untouched "$2" || die 13 "$2 was changed by someone else just now, and was not written. Find out by whom, then start again"
+  untouched "$2" || meddled "${2#"$root"}"
   mv -f "$temporary" "$2"
   temporary=''
   flush "${2%/*}"
@@ -359,34 +359,34 @@ note_raw() { # the file is now this one
 backup() {
   [ -d "$state/$phase/backup" ] || mkdir "$state/$phase/backup"
   copy=$state/$phase/backup/$n
-  if [ -e "$root$path" ]; then
-    cp -pP "$root$path" "$copy.part"
-    flush "$copy.part"
-    mv -f "$copy.part" "$copy"
-    sha "$copy"
-    flush "${copy%/*}"
-    read -r raw <"$work/raw.$at"
-    [ "$sum" = "$raw" ] || die 13 "$path was changed by someone else just now, and was not written. Find out by whom, then start again"
-  else
+  untouched "$root$path" || meddled "$path"
+  if [ "$raw" = absent ]; then
     : >"$copy.absent"
     flush "$copy.absent"
+  else
+    cp -pP "$root$path" "$copy.part" || { untouched "$root$path" && exit 1; } || meddled "$path"
+    sha "$copy.part"
+    [ "$sum" = "$raw" ] || meddled "$path"
+    flush "$copy.part"
+    mv -f "$copy.part" "$copy"
   fi
+  flush "${copy%/*}"
 }
+
+# meddled PATH: between the check and the write. The other's change is left as it is.
+meddled() { die 13 "$1 was changed by someone else just now; their change was left as it is. Find out by whom, then start again"; }
 
 # make_dirs DIR: noted before each is made, so that a rollback can take it away
 make_dirs() {
   [ -d "$1" ] && return
   make_dirs "${1%/*}"
   printf '%s\n' "${1#"$root"}" >>"$state/$phase/made"
+  flush "$state/$phase/made"
   mkdir -m 0755 "$1"
 }
 
 run_apply() {
-  check_window
-  check_order
-  check_acks
-  open_journal
-  phase_state "$phase"
+  begin_work "done"
   [ "$value" != rolling-back ] || die 12 "a rollback of this phase was begun here. Finish it first: $dir/rollback.sh"
   if [ "$value" = "done" ]; then
     survey_done
@@ -486,7 +486,7 @@ perform() {
         ;;
       remove)
         backup
-        untouched "$root$path" || die 13 "$path was changed by someone else just now, and was not removed"
+        untouched "$root$path" || meddled "$path"
         rm -f "$root$path"
         note_raw "$root$path"
         ;;
@@ -536,15 +536,12 @@ backwards() {
 }
 
 run_rollback() {
-  check_window
-  check_order
-  [ ! -e "$state/$phase/forgotten" ] || die 12 "the backups of phase $phase were destroyed by the clean-up; there is no way back"
-  open_journal
-  phase_state "$phase"
+  begin_work no
   if [ "$value" = no ]; then
     say "phase $phase is not applied on $node; nothing to do"
     return
   fi
+  [ ! -e "$state/$phase/forgotten" ] || die 12 "the backups of phase $phase were destroyed by the clean-up; there is no way back"
   if [ ! -f "$state/$phase/restored" ]; then
     survey
     check_strays
@@ -557,8 +554,8 @@ run_rollback() {
       each_action tell_back "$work/back"
       return
     fi
-    keep_acks
     mark rolling-back "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    keep_acks
     each_action sweep "$work/todo"
     each_action put_back "$work/back"
     [ ! -f "$state/$phase/made" ] || sort -r "$state/$phase/made" | while IFS= read -r made; do
@@ -626,7 +623,7 @@ put_back() {
         note_raw "$root$path"
         say "put back $path"
       elif [ -e "$copy.absent" ] && [ -e "$root$path" ]; then
-        untouched "$root$path" || die 13 "$path was changed by someone else just now, and was not removed"
+        untouched "$root$path" || meddled "$path"
         remember_processes back
         rm -f "$root$path"
         note_raw "$root$path"

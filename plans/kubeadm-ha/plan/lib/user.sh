@@ -11,13 +11,13 @@ umask 077
   echo "usage: sh user.sh PRESENT NEW > COMPLETE" >&2
   exit 2
 }
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
 # shellcheck source=/dev/null
 . "$here/public-form.sh"
 work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
-name=$(basename -- "$2")
+name=${2##*/}
 mkdir "$work/values"
 public_form "$1" "users/$name" "$work/values" >"$work/form" || {
   echo "the private values of $1 cannot be told apart" >&2
