@@ -82,19 +82,17 @@ fn build(
     let mut imported = imported(&spec, folder)?;
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
-    let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
     let done = phases::run(&rotation, &start)?;
     let last = done.last().map_or(&rotation.start, phases::Done::after);
     let (proof, rest) = parallel::both(
         || prove(&rotation, &done),
         || {
-            Ok((
-                coverage::check(&rotation, last)?,
-                render::phases(&rotation, &done)?,
-            ))
+            let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
+            let coverage = coverage::check(&rotation, last)?;
+            Ok((unproven, coverage, render::phases(&rotation, &done)?))
         },
     );
-    let (coverage, rendered) = rest?;
+    let (unproven, coverage, rendered) = rest?;
     let mut proof = proof?;
     proof.weaknesses.extend(unproven);
     proof.weaknesses.sort();

@@ -195,14 +195,15 @@ pub enum Held<T> {
 pub struct Artifacts<'a> {
     /// Where verdicts are.
     pub judge: Judge,
-    programs: HashMap<usize, Rc<Vec<Started>>>,
+    programs: HashMap<usize, Rc<Vec<Rc<Started>>>>,
     kubelets: HashMap<u64, Option<Rc<Configured>>>,
     kubelets_by_address: HashMap<usize, Option<Rc<Configured>>>,
     views: HashMap<&'a str, Option<Rc<View>>>,
     views_by_address: HashMap<usize, Option<Rc<View>>>,
     trusts: HashMap<&'a str, TrustId>,
     credentials: HashMap<&'a str, CredentialId>,
-    objects: HashMap<(usize, bool), usize>,
+    /// Trusts and credentials by where their text lies in memory; the states share nearly all.
+    by_address: HashMap<(usize, bool), usize>,
 }
 
 impl<'a> Artifacts<'a> {
@@ -217,12 +218,12 @@ impl<'a> Artifacts<'a> {
             views_by_address: HashMap::new(),
             trusts: HashMap::new(),
             credentials: HashMap::new(),
-            objects: HashMap::new(),
+            by_address: HashMap::new(),
         }
     }
 
     /// The control-plane programs that run on a node.
-    pub fn programs(&mut self, state: &'a State, node: &NodeName) -> Result<Rc<Vec<Started>>> {
+    pub fn programs(&mut self, state: &'a State, node: &NodeName) -> Result<Rc<Vec<Rc<Started>>>> {
         let Some(files) = state.nodes.get(node) else {
             return Ok(Rc::default());
         };
@@ -256,7 +257,7 @@ impl<'a> Artifacts<'a> {
                     started.flags.insert(flag, value);
                 }
             }
-            out.push(started);
+            out.push(Rc::new(started));
         }
         let out = Rc::new(out);
         self.programs.insert(key, out.clone());
@@ -300,7 +301,7 @@ impl<'a> Artifacts<'a> {
         node: &NodeName,
         program: Program,
         manifest: &NodePath,
-    ) -> Result<Option<Started>> {
+    ) -> Result<Option<Rc<Started>>> {
         let all = self.programs(state, node)?;
         Ok(all
             .iter()
@@ -407,17 +408,22 @@ impl<'a> Artifacts<'a> {
         node: &NodeName,
         path: &NodePath,
     ) -> Result<TrustId> {
-        let label = snapshot_file(node, path);
         let Some(file) = state.file(node, path) else {
-            return Ok(self
-                .judge
-                .trust(Trust::Absent(format!("{label} is not there"))));
+            let why = format!("{} is not there", snapshot_file(node, path));
+            return Ok(self.judge.trust(Trust::Absent(why)));
         };
-        if let Some(known) = self.trusts.get(&*file.text) {
+        let address = (file.text.as_ptr() as usize, false);
+        if let Some(known) = self.by_address.get(&address) {
             return Ok(*known);
         }
-        let id = self.judge.trust_in(&file.text, &label)?;
+        let id = match self.trusts.get(&*file.text) {
+            Some(known) => *known,
+            None => self
+                .judge
+                .trust_in(&file.text, &snapshot_file(node, path))?,
+        };
         self.trusts.insert(&file.text, id);
+        self.by_address.insert(address, id);
         Ok(id)
     }
 
@@ -428,31 +434,36 @@ impl<'a> Artifacts<'a> {
         node: &NodeName,
         path: &NodePath,
     ) -> Result<CredentialId> {
-        let label = snapshot_file(node, path);
         let Some(file) = state.file(node, path) else {
-            return Ok(self
-                .judge
-                .credential(Credential::Absent(format!("{label} is not there"))));
+            let why = format!("{} is not there", snapshot_file(node, path));
+            return Ok(self.judge.credential(Credential::Absent(why)));
         };
-        if let Some(known) = self.credentials.get(&*file.text) {
+        let address = (file.text.as_ptr() as usize, true);
+        if let Some(known) = self.by_address.get(&address) {
             return Ok(*known);
         }
-        let id = self.judge.credential_in(&file.text, &label)?;
+        let id = match self.credentials.get(&*file.text) {
+            Some(known) => *known,
+            None => self
+                .judge
+                .credential_in(&file.text, &snapshot_file(node, path))?,
+        };
         self.credentials.insert(&file.text, id);
+        self.by_address.insert(address, id);
         Ok(id)
     }
 
     /// The trust in a text field of an object: PEM, or base64 of it.
     pub fn trust_field(&mut self, value: &'a Value, label: &str) -> Result<Option<TrustId>> {
         let key = (std::ptr::from_ref(value) as usize, false);
-        if let Some(known) = self.objects.get(&key) {
+        if let Some(known) = self.by_address.get(&key) {
             return Ok(Some(*known));
         }
         let Some(pem) = pem_of(value) else {
             return Ok(None);
         };
         let id = self.judge.trust_in(&pem, label)?;
-        self.objects.insert(key, id);
+        self.by_address.insert(key, id);
         Ok(Some(id))
     }
 
@@ -463,14 +474,14 @@ impl<'a> Artifacts<'a> {
         label: &str,
     ) -> Result<Option<CredentialId>> {
         let key = (std::ptr::from_ref(value) as usize, true);
-        if let Some(known) = self.objects.get(&key) {
+        if let Some(known) = self.by_address.get(&key) {
             return Ok(Some(*known));
         }
         let Some(pem) = pem_of(value) else {
             return Ok(None);
         };
         let id = self.judge.credential_in(&pem, label)?;
-        self.objects.insert(key, id);
+        self.by_address.insert(key, id);
         Ok(Some(id))
     }
 }

@@ -59,7 +59,7 @@ fn find_on(
 
 /// The flags of a program, as it stands among all of its node, and the files that they name.
 fn flags<'p>(
-    running: &'p Rc<Vec<Started>>,
+    running: &'p [Rc<Started>],
     program: &Started,
 ) -> impl Iterator<Item = (&'static str, &'p NodePath)> {
     running

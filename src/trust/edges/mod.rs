@@ -11,6 +11,7 @@ mod kubelets;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -124,7 +125,7 @@ pub struct Edge {
 #[derive(Clone)]
 struct Host {
     node: NodeName,
-    started: Started,
+    started: Rc<Started>,
 }
 
 /// An API server.
@@ -292,7 +293,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn find_api_server(&mut self, node: &NodeName, started: &Started) -> Result<()> {
+    fn find_api_server(&mut self, node: &NodeName, started: &Rc<Started>) -> Result<()> {
         if let Some(address) = started.flags.get("advertise-address") {
             self.hosts.insert(address.clone(), node.clone());
         }
@@ -317,7 +318,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn find_member(&mut self, node: &NodeName, started: &Started) {
+    fn find_member(&mut self, node: &NodeName, started: &Rc<Started>) {
         let mut hosts = BTreeSet::new();
         for flag in [
             "advertise-client-urls",
