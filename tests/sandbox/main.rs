@@ -304,7 +304,7 @@ fn back_from_the_middle(
     phase: &str,
     before: &(BTreeMap<String, Files>, BTreeMap<String, String>),
 ) -> usize {
-    world.from_the_middle(phase, |fork, node, what| {
+    world.roll_back_from_the_middle(phase, |fork, node, what| {
         let nodes = fork
             .made
             .nodes

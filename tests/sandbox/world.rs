@@ -142,7 +142,7 @@ impl<'a> World<'a> {
 
     /// Rolls a phase back from where a killed run would have left it: at places in the middle of each
     /// half, each in a world of its own, which is handed to `check` then. Returns how many.
-    pub fn from_the_middle(
+    pub fn roll_back_from_the_middle(
         &self,
         phase: &str,
         check: impl Fn(&World, Option<&str>, &str) + Sync,
