@@ -16,30 +16,68 @@ use crate::phases::Done;
 use crate::rotation::Rotation;
 use crate::state::{Entry, ObjectId, State};
 
-/// The whole phase.diff; empty where nothing changes.
-pub fn of(rotation: &Rotation, done: &Done, fills_tokens: bool) -> String {
+/// One section of a phase's diff: one change, with everything that it is made to.
+pub struct Section {
+    /// What changes.
+    pub of: Subject,
+    /// Whether there was anything before, and is anything after.
+    pub there: (bool, bool),
+    /// Whether certificates are shown as their facts.
+    pub decoded: bool,
+    /// The unified diff; empty where what is shown does not change.
+    pub unified: String,
+}
+
+/// What a section is about.
+pub enum Subject {
+    /// A file, on these nodes.
+    File(NodePath, BTreeSet<NodeName>),
+    /// Objects, and who makes the change.
+    Objects(Vec<ObjectId>, &'static str),
+    /// A user's kubeconfig.
+    User(NodeName),
+}
+
+/// The sections of a phase's diff, in order.
+pub fn of(done: &Done, fills_tokens: bool) -> Vec<Section> {
     let (before, after) = (&done.before, done.after());
-    let mut out = String::new();
+    let mut out = Vec::new();
     for (path, changes) in files(before, after) {
-        for (body, nodes) in sections(path.as_str(), &changes) {
-            out.push_str(&format!(
-                "# {path} on {}\n{body}\n",
-                names(rotation, &nodes)
-            ));
+        for (shown, nodes) in grouped_best(path.as_str(), &changes) {
+            out.push(shown.into_section(Subject::File(path.clone(), nodes)));
         }
     }
-    for (body, ids) in objects(before, after, fills_tokens) {
-        out.push_str(&format!("# {}\n{body}\n", object_names(&ids)));
-    }
+    out.extend(objects(before, after, fills_tokens));
     for user in after.changed_users(before) {
         let change = (
             Some(before.users[&user].clone()),
             Some(after.users[&user].clone()),
         );
-        let body = Section::of("", &change, CONTEXT).body;
-        out.push_str(&format!("# users/{user}.kubeconfig\n{body}\n"));
+        out.push(Shown::of("", &change, CONTEXT).into_section(Subject::User(user)));
     }
     out
+}
+
+/// The whole phase.diff; empty where nothing changes.
+pub fn text(rotation: &Rotation, sections: &[Section]) -> String {
+    sections
+        .iter()
+        .map(|section| {
+            let heading = match &section.of {
+                Subject::File(path, nodes) => {
+                    format!("# {path} on {}\n", node_names(rotation, nodes))
+                }
+                Subject::Objects(ids, owner) => format!("# {}\n# {owner}\n", object_names(ids)),
+                Subject::User(user) => format!("# users/{user}.kubeconfig\n"),
+            };
+            let body = if section.decoded {
+                shielded(&section.unified)
+            } else {
+                section.unified.clone()
+            };
+            format!("{heading}{body}\n")
+        })
+        .collect()
 }
 
 /// A text before and after; None where there is no file.
@@ -66,8 +104,11 @@ fn files(before: &State, after: &State) -> BTreeMap<NodePath, BTreeMap<NodeName,
     out
 }
 
-/// The sections for one path: nodes with the same change share one.
-fn sections(path: &str, changes: &BTreeMap<NodeName, Change>) -> Vec<(String, BTreeSet<NodeName>)> {
+/// The changes of one path, nodes with the same change together, with as much context as that allows.
+fn grouped_best(
+    path: &str,
+    changes: &BTreeMap<NodeName, Change>,
+) -> Vec<(Shown, BTreeSet<NodeName>)> {
     let wide = grouped(path, changes, CONTEXT);
     if wide.len() == 1 {
         return wide;
@@ -84,16 +125,16 @@ fn grouped(
     path: &str,
     changes: &BTreeMap<NodeName, Change>,
     context: usize,
-) -> Vec<(String, BTreeSet<NodeName>)> {
+) -> Vec<(Shown, BTreeSet<NodeName>)> {
     let mut keyed: BTreeMap<String, usize> = BTreeMap::new();
-    let mut out: Vec<(String, BTreeSet<NodeName>)> = Vec::new();
+    let mut out: Vec<(Shown, BTreeSet<NodeName>)> = Vec::new();
     // Equal texts give equal sections: on many nodes most are.
     let mut seen: BTreeMap<&Change, usize> = BTreeMap::new();
     for (node, change) in changes {
         let index = *seen.entry(change).or_insert_with(|| {
-            let section = Section::of(path, change, context);
-            *keyed.entry(section.key).or_insert_with(|| {
-                out.push((section.body, BTreeSet::new()));
+            let shown = Shown::of(path, change, context);
+            *keyed.entry(shown.key()).or_insert_with(|| {
+                out.push((shown, BTreeSet::new()));
                 out.len() - 1
             })
         });
@@ -102,19 +143,18 @@ fn grouped(
     out
 }
 
-/// One section of the diff.
-struct Section {
-    body: String,
-    /// What makes two nodes' changes the same: for a patch all of it, for decoded facts the lines
-    /// that change (their surroundings differ in addresses and names).
-    key: String,
+/// A change as it is shown.
+struct Shown {
+    there: (bool, bool),
+    decoded: bool,
+    unified: String,
 }
 
-impl Section {
-    fn of(path: &str, change: &Change, context: usize) -> Section {
+impl Shown {
+    fn of(path: &str, change: &Change, context: usize) -> Shown {
         let (old, new) = (Side::of(change.0.as_ref()), Side::of(change.1.as_ref()));
-        let is_decoded = old.decoded || new.decoded;
-        let label = |side: &Side, prefix: &str, words: &str| match (side.there, is_decoded) {
+        let decoded = old.decoded || new.decoded;
+        let label = |side: &Side, prefix: &str, words: &str| match (side.there, decoded) {
             (false, true) => "absent".to_owned(),
             (false, false) => "/dev/null".to_owned(),
             (true, true) => words.to_owned(),
@@ -122,21 +162,32 @@ impl Section {
         };
         let from = label(&old, "a", "before (decoded)");
         let to = label(&new, "b", "after (decoded)");
-        let body = unified(&from, &to, &old.shown, &new.shown, context);
-        if !is_decoded {
-            return Section {
-                key: body.clone(),
-                body,
-            };
+        Shown {
+            there: (old.there, new.there),
+            decoded,
+            unified: unified(&from, &to, &old.shown, &new.shown, context),
         }
-        let key = body
+    }
+
+    /// What makes two nodes' changes the same: for a patch all of it, for decoded facts the lines
+    /// that change (their surroundings differ in addresses and names).
+    fn key(&self) -> String {
+        if !self.decoded {
+            return self.unified.clone();
+        }
+        self.unified
             .lines()
             .filter(|l| l.starts_with(['+', '-']))
             .collect::<Vec<_>>()
-            .join("\n");
+            .join("\n")
+    }
+
+    fn into_section(self, of: Subject) -> Section {
         Section {
-            key,
-            body: shielded(&body),
+            of,
+            there: self.there,
+            decoded: self.decoded,
+            unified: self.unified,
         }
     }
 }
@@ -171,9 +222,9 @@ fn shielded(diff: &str) -> String {
     diff.lines().map(|line| format!("| {line}\n")).collect()
 }
 
-/// Changed objects: the text of the change, with the objects that have it.
-fn objects(before: &State, after: &State, fills_tokens: bool) -> BTreeMap<String, Vec<ObjectId>> {
-    let mut out: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
+/// Changed objects: equal changes by the same owner share a section.
+fn objects(before: &State, after: &State, fills_tokens: bool) -> Vec<Section> {
+    let mut grouped: BTreeMap<(&'static str, String), Vec<ObjectId>> = BTreeMap::new();
     for id in after.changed_objects(before) {
         let (Some(old), Some(new)) = (before.object(&id), after.object(&id)) else {
             continue;
@@ -193,13 +244,19 @@ fn objects(before: &State, after: &State, fills_tokens: bool) -> BTreeMap<String
             Ownership::Pruned => "published by API servers",
         };
         let diff = unified("before", "after", &yaml(new, old), &yaml(old, new), CONTEXT);
-        let body = format!("# {owner}\n{}", shielded(&diff));
-        out.entry(body).or_default().push(id);
+        grouped.entry((owner, diff)).or_default().push(id);
     }
-    out
+    let section = |((owner, unified), ids)| Section {
+        of: Subject::Objects(ids, owner),
+        there: (true, true),
+        decoded: true,
+        unified,
+    };
+    grouped.into_iter().map(section).collect()
 }
 
-fn names(rotation: &Rotation, nodes: &BTreeSet<NodeName>) -> String {
+/// All of them, or each by name.
+pub fn node_names(rotation: &Rotation, nodes: &BTreeSet<NodeName>) -> String {
     if nodes.len() > 1 && nodes.len() == rotation.start.nodes.len() {
         return format!("all {} nodes", nodes.len());
     }

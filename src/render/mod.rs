@@ -55,7 +55,7 @@ struct PhaseView<'a> {
     done: &'a Done,
     changes: changes::Changes,
     cluster: cluster::ClusterPart,
-    diff: String,
+    diff: Vec<diff::Section>,
 }
 
 impl PhaseView<'_> {
@@ -118,7 +118,7 @@ pub fn phases<'a>(rotation: &Rotation, done: &'a [Done]) -> Result<Phases<'a>> {
             done: phase,
             changes,
             cluster: cluster::of(phase, fills_tokens),
-            diff: diff::of(rotation, phase, fills_tokens),
+            diff: diff::of(phase, fills_tokens),
         };
         let previous = usize::from(phase.phase.number).checked_sub(1);
         let previous = previous.map(|number| done[number].phase.directory());
@@ -174,7 +174,8 @@ fn phase_files(
     for (user, text) in users_files(view.done) {
         put(format!("users/{user}.kubeconfig"), text, false);
     }
-    put("phase.diff".into(), view.diff.clone(), false);
+    let diff = diff::text(rotation, &view.diff);
+    put("phase.diff".into(), diff, false);
     put("README.md".into(), readme::phase(rotation, view)?, false);
     for (name, text) in scripts::of(view)? {
         put(name.into(), text, true);
