@@ -180,7 +180,8 @@ impl Source {
              \x20 1. sha256sum -c SHA256SUMS         nothing was lost or changed on the way\n\
              \x20 2. sha256sum plan/SHA256SUMS       compare with the digest that was approved; here it is\n\
              \x20    {digest}\n\
-             \x20 3. read plan/README.md             it names the phases, their order and their gates\n\
+             \x20 3. read plan/README.md             it names the phases, their order and their gates;\n\
+             \x20    plan/report.html shows the same in a browser, with every diff\n\
              \x20 4. of each phase, in its turn:\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED --dry-run\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED\n\

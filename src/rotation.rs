@@ -78,10 +78,36 @@ impl Trust {
 }
 
 /// A leaf found in the snapshot.
-struct FoundLeaf {
-    ca: CaName,
-    certificate: Certificate,
-    place: Place,
+#[derive(Clone, Debug)]
+pub struct FoundLeaf {
+    /// The CA that signed it.
+    pub ca: CaName,
+    /// The certificate as it is.
+    pub certificate: Certificate,
+    /// What holds it.
+    pub holder: Holder,
+}
+
+/// What holds a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A file on a node.
+    File(NodeName, NodePath),
+    /// A user's kubeconfig.
+    User(NodeName),
+    /// A Secret.
+    Secret(ObjectId),
+}
+
+impl Holder {
+    /// The file of the snapshot.
+    fn place(&self) -> Place {
+        Place::start_of(&match self {
+            Holder::File(node, path) => snapshot_file(node, path),
+            Holder::User(user) => format!("snapshot/users/{user}.kubeconfig"),
+            Holder::Secret(id) => format!("snapshot/cluster/{}.yaml", id.kind),
+        })
+    }
 }
 
 /// The rotation: everything that phases need beyond the State before them.
@@ -92,6 +118,8 @@ pub struct Rotation<'a> {
     pub start: State,
     /// The rotated CAs.
     pub cas: BTreeMap<CaName, CaPair>,
+    /// Every leaf of the old CAs that something uses, once for each place that holds it.
+    pub found: Vec<FoundLeaf>,
     /// What was issued, by the fingerprint of the certificate that it replaces.
     pub leaves: BTreeMap<String, Issued>,
     /// New private values by their kept reference; without a value where the keyring is not here.
@@ -172,6 +200,7 @@ impl<'a> Rotation<'a> {
             spec,
             start,
             cas,
+            found,
             leaves,
             new_keys,
         })
@@ -627,7 +656,7 @@ fn shared_key(name: CaName, label: &str) -> Diagnostic {
 /// Every leaf certificate of a rotated CA that something uses: in files, kubeconfigs and Secrets.
 fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<FoundLeaf>> {
     let mut out = Vec::new();
-    let mut take = |certificate: Certificate, place: Place| {
+    let mut take = |certificate: Certificate, holder: Holder| {
         let ca = cas.values().find(|pair| {
             certificate.issuer_der() == pair.old.subject_der()
                 && certificate != pair.old
@@ -638,7 +667,7 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
             out.push(FoundLeaf {
                 ca: pair.name,
                 certificate,
-                place,
+                holder,
             });
         }
     };
@@ -650,12 +679,12 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
             let label = snapshot_file(node, path);
             if file.text.contains("BEGIN CERTIFICATE") {
                 for certificate in pki::certificates_in_pem(&file.text, &label)? {
-                    take(certificate, Place::start_of(&label));
+                    take(certificate, Holder::File(node.clone(), path.clone()));
                 }
             }
             if looks_like_kubeconfig(&file.text) {
                 for certificate in client_certificates(&file.text, &label)? {
-                    take(certificate, Place::start_of(&label));
+                    take(certificate, Holder::File(node.clone(), path.clone()));
                 }
             }
         }
@@ -663,15 +692,12 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
     for (user, text) in &state.users {
         let label = format!("snapshot/users/{user}.kubeconfig");
         for certificate in client_certificates(text, &label)? {
-            take(certificate, Place::start_of(&label));
+            take(certificate, Holder::User(user.clone()));
         }
     }
     for (id, _, certificates) in secret_certificates(state)? {
         for certificate in certificates {
-            take(
-                certificate,
-                Place::start_of(&format!("snapshot/cluster/{}.yaml", id.kind)),
-            );
+            take(certificate, Holder::Secret(id.clone()));
         }
     }
     Ok(out)
@@ -748,7 +774,7 @@ fn check_leaf(spec: &Spec, leaf: &FoundLeaf) -> Result<()> {
             ),
             "set rotation.not_before to a moment after the snapshot was taken",
         )
-        .at(leaf.place.clone()));
+        .at(leaf.holder.place()));
     }
     if certificate.not_after() < spec.window_end {
         return Err(Diagnostic::new(
@@ -759,7 +785,7 @@ fn check_leaf(spec: &Spec, leaf: &FoundLeaf) -> Result<()> {
             ),
             "renew it first and take the snapshot again, or shorten rotation.window",
         )
-        .at(leaf.place.clone()));
+        .at(leaf.holder.place()));
     }
     Ok(())
 }

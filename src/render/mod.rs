@@ -11,6 +11,7 @@ mod decode;
 mod diff;
 mod json;
 mod readme;
+mod report;
 mod scripts;
 pub mod write;
 
@@ -207,6 +208,8 @@ pub fn plan(
     put("plan.json".into(), json);
     let readme = readme::plan(rotation, &views, coverage, proof)?;
     put("README.md".into(), readme);
+    let report = report::plan(rotation, &views, coverage, proof)?;
+    put("report.html".into(), report);
     let sums = sums(&files);
     let digest = sha256(&sums);
     let executable = false;

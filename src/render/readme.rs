@@ -1,7 +1,7 @@
 //! The READMEs: of the plan, and of each phase. For a reader without context, on a code host as it
 //! is: tables and words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use minijinja::{Value, context};
 
@@ -11,6 +11,7 @@ use super::scripts::render;
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
 use crate::names::NodeName;
+use crate::phases::Part;
 use crate::pki::certificate::utc;
 use crate::rotation::Rotation;
 use crate::trust::Proof;
@@ -32,7 +33,7 @@ fn cell(text: &str) -> String {
 }
 
 /// The text as a sentence begins.
-fn upper_first(text: &str) -> String {
+pub fn upper_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
@@ -71,7 +72,7 @@ fn restarts(rotation: &Rotation, view: &PhaseView) -> Vec<String> {
 }
 
 /// What a phase does in the cluster, in words.
-fn in_cluster(view: &PhaseView) -> Vec<String> {
+pub fn in_cluster(view: &PhaseView) -> Vec<String> {
     let count = |owner: Ownership| {
         view.cluster
             .objects
@@ -128,6 +129,15 @@ fn in_cluster(view: &PhaseView) -> Vec<String> {
     out
 }
 
+/// Where a step is carried out, in words.
+pub fn place(part: Part) -> &'static str {
+    match part {
+        Part::Nodes { serial: true } => "on the nodes, one after another",
+        Part::Nodes { serial: false } => "on the nodes, in any order",
+        Part::Cluster => "in the cluster, with kubectl",
+    }
+}
+
 /// A phase's README.
 pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
     let phase = view.done.phase;
@@ -136,14 +146,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
         .outcome
         .steps
         .iter()
-        .map(|step| {
-            let place = match step.part {
-                crate::phases::Part::Nodes { serial: true } => "on the nodes, one after another",
-                crate::phases::Part::Nodes { serial: false } => "on the nodes, in any order",
-                crate::phases::Part::Cluster => "in the cluster, with kubectl",
-            };
-            context! { title => upper_first(&step.title), place => place }
-        })
+        .map(|step| context! { title => upper_first(&step.title), place => place(step.part) })
         .collect();
     let objects: Vec<Value> = view
         .cluster
@@ -194,7 +197,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
 }
 
 /// What must hold before the next phase.
-fn gate(view: &PhaseView) -> String {
+pub fn gate(view: &PhaseView) -> String {
     match (view.changes.is_empty(), view.cluster.is_empty()) {
         (true, true) => "None: nothing changes here.".into(),
         (false, true) => "`verify.sh` exits 0 on every node named above.".into(),
@@ -290,18 +293,13 @@ pub fn plan(
 
 /// What is away meanwhile: each kind once, with its phases.
 fn outages(proof: &Proof) -> Vec<String> {
-    let mut phases: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
-    for outage in &proof.outages {
-        let key = (outage.name.as_str(), outage.scope.as_str());
-        phases
-            .entry(key)
-            .or_default()
-            .push(format!("{:02}", outage.phase));
-    }
-    phases
+    proof
+        .outages_once()
         .into_iter()
-        .map(|((name, scope), phases)| {
-            format!("In {}: {} (`{name}`).", phases.join(", "), cell(scope))
+        .map(|(outage, phases)| {
+            let phases: Vec<String> = phases.iter().map(|p| format!("{p:02}")).collect();
+            let (name, scope) = (&outage.name, cell(&outage.scope));
+            format!("In {}: {scope} (`{name}`).", phases.join(", "))
         })
         .collect()
 }

@@ -2,9 +2,10 @@
 //!
 //! Knows words and widths. It must not know how anything was found.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{BrokenEdge, Cell, MatrixRow, PhaseFacts, Proof};
+use super::{BrokenEdge, Cell, MatrixRow, Outage, PhaseFacts, Proof};
 
 /// How many broken edges of one kind are written out.
 const SHOWN: usize = 3;
@@ -14,6 +15,19 @@ impl Proof {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.broken.is_empty()
+    }
+
+    /// Every outage once, with the phases in which it happens.
+    #[must_use]
+    pub fn outages_once(&self) -> Vec<(&Outage, Vec<u8>)> {
+        let mut once: BTreeMap<(&str, &str), (&Outage, Vec<u8>)> = BTreeMap::new();
+        for outage in &self.outages {
+            once.entry((&outage.name, &outage.scope))
+                .or_insert((outage, Vec::new()))
+                .1
+                .push(outage.phase);
+        }
+        once.into_values().collect()
     }
 
     /// The proof as text for a terminal.
