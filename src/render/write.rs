@@ -45,8 +45,9 @@ pub fn check_output(folder: &Path) -> Result<()> {
     if meta.is_dir() && fs::read_dir(&plan).is_ok_and(|mut entries| entries.next().is_none()) {
         return Ok(());
     }
-    let ours = fs::read_to_string(plan.join("plan.json"))
-        .is_ok_and(|text| text.starts_with("{\n  \"carota\": "));
+    let json = fs::read_to_string(plan.join("plan.json")).unwrap_or_default();
+    let ours = serde_json::from_str::<serde_json::Value>(&json)
+        .is_ok_and(|json| json.get("carota").is_some_and(serde_json::Value::is_u64));
     let sums = fs::read_to_string(plan.join("SHA256SUMS")).unwrap_or_default();
     if !meta.is_dir() || !ours || sums.is_empty() {
         return foreign("there is a plan/ here that carota did not write".into());
