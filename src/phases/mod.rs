@@ -65,17 +65,112 @@ pub struct Phase {
     pub title: &'static str,
     /// Why, and why here: a paragraph for a reader without context.
     pub why: &'static str,
-    /// Until when its rollback is safe, and what is lost.
-    pub way_back: &'static str,
+    /// Until when its rollback is safe, and what it does.
+    pub way_back: WayBack,
     /// Makes the states that follow `before`.
     pub run: fn(&Rotation, before: &State) -> Result<Outcome>,
 }
 
 impl Phase {
+    /// The phase that people mean by `05`, `5`, `apiserver-trust` or `05-apiserver-trust`.
+    #[must_use]
+    pub fn named(what: &str) -> Option<&'static Phase> {
+        let number = what.parse::<u8>().ok();
+        PHASES.iter().find(|phase| {
+            number == Some(phase.number) || what == phase.name || what == phase.directory()
+        })
+    }
+
+    /// Why, as one line.
+    #[must_use]
+    pub fn why_text(&self) -> String {
+        self.why.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The step of the Kubernetes page, in words.
+    #[must_use]
+    pub fn page_text(&self) -> String {
+        match self.page_step {
+            "-" => "none: the page does not have it".to_owned(),
+            "caution" => "the caution at its beginning".to_owned(),
+            step if step.contains(',') => format!("steps {step}"),
+            step => format!("step {step}"),
+        }
+    }
+
     /// The directory in the plan: `05-apiserver-trust`.
     #[must_use]
     pub fn directory(&self) -> String {
         format!("{:02}-{}", self.number, self.name)
+    }
+}
+
+/// The way back from a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WayBack {
+    /// Until when it is safe.
+    pub until: Until,
+    how: &'static str,
+}
+
+/// Until when a phase can be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// There is nothing to undo.
+    Nothing,
+    /// Until the phase of this number begins.
+    Phase(u8),
+    /// At any time.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl WayBack {
+    /// Safe until another phase begins.
+    const fn until(phase: u8, how: &'static str) -> WayBack {
+        let until = Until::Phase(phase);
+        WayBack { until, how }
+    }
+
+    /// Safe whenever it is wanted.
+    const fn always(how: &'static str) -> WayBack {
+        let until = Until::Always;
+        WayBack { until, how }
+    }
+
+    /// The phase changes nothing of its own.
+    const fn nothing(how: &'static str) -> WayBack {
+        let until = Until::Nothing;
+        WayBack { until, how }
+    }
+
+    /// What the phase does is final.
+    const fn none(how: &'static str) -> WayBack {
+        let until = Until::Never;
+        WayBack { until, how }
+    }
+
+    /// In a sentence or two.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.until {
+            Until::Nothing => self.how.to_owned(),
+            Until::Phase(number) => format!("Safe until phase {number:02} begins: {}", self.how),
+            Until::Always => format!("Safe at any time: {}", self.how),
+            Until::Never => format!("There is none: {}", self.how),
+        }
+    }
+
+    /// Until when, for a table.
+    #[must_use]
+    pub fn until_text(&self) -> String {
+        match self.until {
+            Until::Nothing => "changes nothing".to_owned(),
+            Until::Phase(number) => format!("{number:02} begins"),
+            Until::Always => "any time".to_owned(),
+            Until::Never => "not reversible".to_owned(),
+        }
     }
 }
 
@@ -231,5 +326,22 @@ mod tests {
             assert_eq!(usize::from(phase.number), number, "{}", phase.name);
         }
         assert!(PHASES.is_sorted_by_key(|p| p.act));
+    }
+
+    #[test]
+    fn a_way_back_ends_with_a_later_phase() {
+        for phase in &PHASES {
+            if let Until::Phase(number) = phase.way_back.until {
+                assert!(number > phase.number, "{}", phase.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_phase_goes_by_its_number_its_name_and_its_directory() {
+        for what in ["5", "05", "apiserver-trust", "05-apiserver-trust"] {
+            assert_eq!(Phase::named(what).map(|p| p.number), Some(5), "{what}");
+        }
+        assert!(Phase::named("21").is_none() && Phase::named("apiserver").is_none());
     }
 }

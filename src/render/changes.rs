@@ -46,6 +46,20 @@ enum What {
     Forget,
 }
 
+impl Action {
+    /// The process that it restarts, by its manifest's name.
+    fn restarted(&self) -> Option<&str> {
+        match &self.what {
+            What::RestartPod { manifest, .. } => {
+                let name = manifest.file_name();
+                Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem))
+            }
+            What::RestartKubelet => Some("kubelet"),
+            _ => None,
+        }
+    }
+}
+
 /// Where a file's private values come from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Keys {
@@ -345,19 +359,24 @@ impl Changes {
     pub fn restarts(&self) -> BTreeMap<String, BTreeSet<NodeName>> {
         let mut out: BTreeMap<String, BTreeSet<NodeName>> = BTreeMap::new();
         for (_, action) in &self.actions {
-            let what = match &action.what {
-                What::RestartPod { manifest, .. } => {
-                    let name = manifest.file_name();
-                    name.rsplit_once('.')
-                        .map_or(name, |(stem, _)| stem)
-                        .to_owned()
+            if let Some(what) = action.restarted() {
+                let nodes = action.nodes.iter().cloned();
+                out.entry(what.to_owned()).or_default().extend(nodes);
+            }
+        }
+        out
+    }
+
+    /// What restarts in each step, on each node.
+    pub fn restarts_by_step(&self) -> BTreeMap<usize, BTreeMap<&NodeName, Vec<&str>>> {
+        let mut out: BTreeMap<usize, BTreeMap<&NodeName, Vec<&str>>> = BTreeMap::new();
+        for (_, action) in &self.actions {
+            if let Some(what) = action.restarted() {
+                let step = out.entry(action.step).or_default();
+                for node in &action.nodes {
+                    step.entry(node).or_default().push(what);
                 }
-                What::RestartKubelet => "kubelet".to_owned(),
-                _ => continue,
-            };
-            out.entry(what)
-                .or_default()
-                .extend(action.nodes.iter().cloned());
+            }
         }
         out
     }

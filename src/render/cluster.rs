@@ -254,6 +254,17 @@ impl ClusterPart {
             .collect()
     }
 
+    /// The workloads and pods that no roll reaches: `pods/shop/debug`.
+    pub fn unreached(&self) -> Vec<String> {
+        let gates = self
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("gate-pods\t"));
+        gates
+            .map(|line| line.split('\t').take(3).collect::<Vec<_>>().join("/"))
+            .collect()
+    }
+
     /// The operations, by their first column, counted.
     pub fn counts(&self) -> BTreeMap<&str, usize> {
         let mut out = BTreeMap::new();

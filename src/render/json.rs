@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::PhaseView;
+use super::{PhaseView, calendar, times};
 use crate::coverage::Coverage;
 use crate::digest::sha256;
+use crate::phases::Until;
 use crate::pki::Certificate;
 use crate::rotation::Rotation;
 use crate::trust::Proof;
@@ -44,11 +45,21 @@ pub fn plan(
             })
         })
         .collect();
+    let milestones = calendar::milestones(views);
     let nodes: Vec<Value> = rotation
         .start
         .nodes
         .iter()
-        .map(|(name, node)| json!({"name": name.as_str(), "role": node.role.as_str()}))
+        .map(|(name, node)| {
+            let when = milestones.get(name).cloned().unwrap_or_default();
+            json!({
+                "name": name.as_str(),
+                "role": node.role.as_str(),
+                "widened_after": when.widened_after,
+                "switched_in": when.switched_in,
+                "narrowed_after": when.narrowed_after,
+            })
+        })
         .collect();
     let stale: Vec<String> = coverage
         .stale_sources
@@ -65,7 +76,16 @@ pub fn plan(
         "cas": cas,
         "nodes": nodes,
         "leaves": leaves,
+        "users": users(rotation, views),
+        "duties": duties(rotation, views, coverage),
         "phases": views.iter().map(phase).collect::<Vec<_>>(),
+        "expected_time": {
+            "seconds": views.iter().map(times::of).sum::<u64>(),
+            "assumptions": times::ASSUMPTIONS.iter().map(|a| json!({
+                "what": a.what, "seconds": a.seconds, "source": a.source,
+            })).collect::<Vec<_>>(),
+        },
+        "accepted": spec.accept,
         "proof": self::proof(proof),
         "stale_sources": stale,
         "unused_certificates": coverage.unused,
@@ -73,6 +93,34 @@ pub fn plan(
     let mut text = serde_json::to_string_pretty(&plan).unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn users(rotation: &Rotation, views: &[PhaseView]) -> Vec<Value> {
+    calendar::users(rotation, views)
+        .into_iter()
+        .map(|user| {
+            json!({
+                "name": user.name.as_str(),
+                "handed_out": user.handed_out,
+                "first_file_until": user.first_until,
+            })
+        })
+        .collect()
+}
+
+fn duties(rotation: &Rotation, views: &[PhaseView], coverage: &Coverage) -> Vec<Value> {
+    calendar::duties(rotation, views, &coverage.stale_sources)
+        .into_iter()
+        .map(|duty| {
+            json!({
+                "who": duty.who,
+                "what": duty.what,
+                "phases": duty.phases,
+                "within": duty.within,
+                "acknowledgements": duty.acknowledgements,
+            })
+        })
+        .collect()
 }
 
 /// The proof; of the edges only how many there are of a kind, which does not grow with the nodes.
@@ -85,6 +133,7 @@ fn proof(proof: &Proof) -> Value {
         "holds": proof.holds(),
         "edges": edges,
         "chains_verified": proof.pairs_verified,
+        "phases": proof.phases.iter().map(|phase| phase.number).collect::<Vec<_>>(),
         "matrix": proof.matrix,
         "weaknesses": proof.weaknesses,
         "outages": proof.outages,
@@ -138,6 +187,12 @@ fn phase(view: &PhaseView) -> Value {
         .iter()
         .map(ToString::to_string)
         .collect();
+    let (reversible, until) = match phase.way_back.until {
+        Until::Nothing => ("nothing-to-undo", None),
+        Until::Phase(number) => ("until-phase", Some(number)),
+        Until::Always => ("always", None),
+        Until::Never => ("never", None),
+    };
     json!({
         "number": phase.number,
         "name": phase.name,
@@ -156,7 +211,11 @@ fn phase(view: &PhaseView) -> Value {
         "nothing_to_do": view.changes.is_empty() && view.cluster.is_empty(),
         "absent": view.done.outcome.absent,
         "notes": view.done.outcome.notes,
-        "way_back": phase.way_back,
+        "why": phase.why_text(),
+        "way_back": phase.way_back.text(),
+        "expected_seconds": times::of(view),
+        "reversible": reversible,
+        "reversible_until": until,
         "changes_sha256": sha256(view.changes.table()),
     })
 }

@@ -5,14 +5,18 @@
 //! Nothing is said twice: what a step changes follows from the states on its two sides, and so do the
 //! hash that guards it, the hash that verifies it, and the way back.
 
+mod calendar;
 mod changes;
 mod cluster;
 mod decode;
+mod diagram;
 mod diff;
 mod json;
+pub mod kinds;
 mod readme;
 mod report;
 mod scripts;
+mod times;
 pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 
 use minijinja::{Value, context};
 
-use super::PhaseView;
 use super::cluster::Ownership;
 use super::scripts::render;
+use super::{PhaseView, calendar, diagram, times};
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
 use crate::names::NodeName;
 use crate::phases::Part;
 use crate::pki::certificate::utc;
 use crate::rotation::Rotation;
+use crate::spec::Spec;
 use crate::trust::Proof;
 
 /// Text inside a Markdown table or line: nothing in it may end the cell, the line or the code span.
@@ -176,7 +177,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             title => upper_first(phase.title),
             act => phase.act.as_str(),
             page_step => phase.page_step,
-            why => phase.why.split_whitespace().collect::<Vec<_>>().join(" "),
+            why => phase.why_text(),
             steps => steps,
             files => view.changes.file_count(),
             nodes => listed(rotation, &view.changes.nodes()),
@@ -189,7 +190,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             acknowledgements => acknowledgements,
             absent => view.done.outcome.absent.iter().map(|a| cell(a)).collect::<Vec<_>>(),
             notes => view.cluster.notes().into_iter().map(cell).collect::<Vec<_>>(),
-            way_back => phase.way_back,
+            way_back => phase.way_back.text(),
             has_way_back => !view.changes.forget(),
             gate => gate(view),
         },
@@ -239,26 +240,16 @@ pub fn plan(
             context! {
                 directory => view.directory(),
                 act => view.done.phase.act.as_str(),
-                page_step => view.done.phase.page_step,
-                title => view.done.phase.title,
                 nodes => if idle { "nothing to do".to_owned() } else { listed(rotation, &view.changes.nodes()) },
                 files => view.changes.file_count(),
                 restarts => restarts(rotation, view).join("; "),
                 in_cluster => in_cluster(view).join("; "),
+                time => if idle { "-".to_owned() } else { times::text(times::of(view)) },
+                until => view.done.phase.way_back.until_text(),
             }
         })
         .collect();
-    let users: Vec<String> = rotation
-        .start
-        .users
-        .keys()
-        .map(ToString::to_string)
-        .collect();
-    let stale: Vec<String> = coverage
-        .stale_sources
-        .iter()
-        .map(|id| cell(&id.to_string()))
-        .collect();
+    let duties = calendar::duties(rotation, views, &coverage.stale_sources);
     let count = |phases: &[PhaseView]| phases.iter().map(|v| v.changes.file_count()).sum::<usize>();
     render(
         "README.md",
@@ -278,28 +269,87 @@ pub fn plan(
             control_planes => rotation.start.nodes_with(crate::spec::Role::ControlPlane).count(),
             leaves => rotation.leaves.len(),
             files => count(views),
-            users => users,
+            total_time => times::text(views.iter().map(times::of).sum()),
+            assumptions => times::ASSUMPTIONS.iter().map(|a| context! { what => a.what, seconds => a.seconds, source => a.source }).collect::<Vec<_>>(),
+            diagram => diagram::mermaid(views),
+            milestones => milestones(rotation, views),
+            asked => duties.iter().any(|duty| !duty.acknowledgements.is_empty()),
+            duties => duties.iter().map(duty).collect::<Vec<_>>(),
+            users => users(rotation, views),
+            bundle => calendar::public_bundle(rotation, views).filter(|_| calendar::concerns_clients(&duties)),
             edges => proof.edges.len(),
             chains => proof.pairs_verified,
             matrix => proof.matrix_markdown(),
             weaknesses => proof.weaknesses.iter().map(|w| cell(w)).collect::<Vec<_>>(),
-            outages => outages(proof),
-            stale => stale,
+            outages => outages(spec, proof),
             unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
-            external => spec.external_leaves.iter().map(|l| context! { owner => cell(&l.owner), sha256 => l.fingerprint.as_str() }).collect::<Vec<_>>(),
         },
     )
 }
 
-/// What is away meanwhile: each kind once, with its phases.
-fn outages(proof: &Proof) -> Vec<String> {
+/// What is away meanwhile: each kind once, with its phases, and whether it was accepted.
+fn outages(spec: &Spec, proof: &Proof) -> Vec<Value> {
     proof
         .outages_once()
         .into_iter()
         .map(|(outage, phases)| {
+            let name = &outage.name;
+            let accepted = if outage.minor {
+                "short and of small scope: named here, not asked for".to_owned()
+            } else if spec.accept.contains(name) {
+                format!("by `accept` in cluster.toml, as `{name}`")
+            } else {
+                format!("**no**: `{name}` is not in `accept` of cluster.toml")
+            };
             let phases: Vec<String> = phases.iter().map(|p| format!("{p:02}")).collect();
-            let (name, scope) = (&outage.name, cell(&outage.scope));
-            format!("In {}: {scope} (`{name}`).", phases.join(", "))
+            let scope = cell(&outage.scope);
+            context! { phases => phases.join(", "), scope => scope, accepted => accepted }
+        })
+        .collect()
+}
+
+/// When each node changes; nodes that go alike share a row.
+fn milestones(rotation: &Rotation, views: &[PhaseView]) -> Vec<Value> {
+    let number = |phase: Option<u8>| phase.map_or_else(|| "-".to_owned(), |n| format!("{n:02}"));
+    calendar::grouped(views)
+        .into_iter()
+        .map(|(when, nodes)| {
+            let switched: Vec<String> =
+                when.switched_in.iter().map(|n| format!("{n:02}")).collect();
+            context! {
+                nodes => listed(rotation, &nodes),
+                widened => number(when.widened_after),
+                switched => if switched.is_empty() { "-".to_owned() } else { switched.join(", ") },
+                narrowed => number(when.narrowed_after),
+            }
+        })
+        .collect()
+}
+
+fn duty(duty: &calendar::Duty) -> Value {
+    let acks: Vec<String> = duty
+        .acknowledgements
+        .iter()
+        .map(|name| format!("`--ack {name}`"))
+        .collect();
+    context! {
+        who => cell(&duty.who),
+        what => cell(&duty.what),
+        when => duty.when(),
+        ack => acks.join(", "),
+    }
+}
+
+fn users(rotation: &Rotation, views: &[PhaseView]) -> Vec<Value> {
+    calendar::users(rotation, views)
+        .into_iter()
+        .map(|user| {
+            let phases: Vec<String> = user.handed_out.iter().map(|n| format!("{n:02}")).collect();
+            let until = match user.first_until {
+                Some(phase) => format!("phase {phase:02} begins"),
+                None => "the end: it is not concerned".to_owned(),
+            };
+            context! { name => user.name.as_str(), phases => phases.join(", "), until => until }
         })
         .collect()
 }

@@ -211,7 +211,7 @@ fn phase(rotation: &Rotation, view: &PhaseView) -> Value {
         absent => paragraphs(view.done.outcome.absent.iter().map(String::as_str).collect()),
         notes => paragraphs(view.cluster.notes()),
         gate => prose(&gate(view)),
-        way_back => prose(phase.way_back),
+        way_back => prose(&phase.way_back.text()),
         changes => changes,
         open => lines <= OPEN_LINES,
     }

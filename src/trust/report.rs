@@ -20,9 +20,9 @@ impl Proof {
     /// Every outage once, with the phases in which it happens.
     #[must_use]
     pub fn outages_once(&self) -> Vec<(&Outage, Vec<u8>)> {
-        let mut once: BTreeMap<(&str, &str), (&Outage, Vec<u8>)> = BTreeMap::new();
+        let mut once: BTreeMap<(&str, &str, bool), (&Outage, Vec<u8>)> = BTreeMap::new();
         for outage in &self.outages {
-            once.entry((&outage.name, &outage.scope))
+            once.entry((&outage.name, &outage.scope, outage.minor))
                 .or_insert((outage, Vec::new()))
                 .1
                 .push(outage.phase);

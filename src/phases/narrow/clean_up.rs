@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Result;
 use crate::phases::tools::step;
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::Rotation;
 use crate::state::State;
 
@@ -15,7 +15,7 @@ pub const PHASE: Phase = Phase {
     title: "remove helper files, backups and old keys",
     why: "No flag names the bundles and the new CA's second copies any more. The backups hold the old \
           CA's key; they go only when asked for by name.",
-    way_back: "There is none: what is removed here is not needed by anything.",
+    way_back: WayBack::none("what is removed here is not needed by anything."),
     run,
 };
 

@@ -7,7 +7,7 @@ use crate::phases::tools::{
     Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, step, write_manifest,
 };
 use crate::phases::widen::apiserver_trust::change_published_trust;
-use crate::phases::{Act, Action, Outcome, Part, Phase, handing_out};
+use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, handing_out};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, Role};
 use crate::state::State;
@@ -24,7 +24,7 @@ pub const PHASE: Phase = Phase {
           From its first restart on, a client certificate of the old CA is refused: so each user must \
           have confirmed the new one (gap G13). What API servers publish of their trust is a union \
           that only grows; it is pruned after the last of them.",
-    way_back: "Safe until phase 20: restores both CAs, one control plane after another.",
+    way_back: WayBack::until(20, "restores both CAs, one control plane after another."),
     run,
 };
 

@@ -6,7 +6,7 @@ use crate::phases::tools::{
     Reader, edit_file, kubeconfig_with_trust, kubeconfigs, step, trust_files,
 };
 use crate::phases::widen::extension_trust::change_consumer_files;
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, to_pem};
 use crate::spec::Role;
 use crate::state::{Process, State};
@@ -21,7 +21,7 @@ pub const PHASE: Phase = Phase {
     why: "The same on every node: the original file of trust gets the new CA alone, the kubelet's \
           configuration goes back to what the snapshot shows, byte for byte, and the kubelet starts \
           anew.",
-    way_back: "Safe until phase 20: restores both CAs and restarts the kubelet.",
+    way_back: WayBack::until(20, "restores both CAs and restarts the kubelet."),
     run,
 };
 

@@ -8,7 +8,7 @@ use crate::phases::widen::bootstrap_trust::change_cluster_info;
 use crate::phases::widen::controller_manager_root_ca::change_own_kubeconfig;
 use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
 use crate::phases::widen::service_account_trust::publish;
-use crate::phases::{Act, Action, Outcome, Part, Phase, workloads};
+use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, workloads};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, ConsumerMode};
 use crate::state::State;
@@ -23,7 +23,7 @@ pub const PHASE: Phase = Phase {
     why: "Every server has its new certificate since 14, so clients need the old CA no longer. Pods \
           start anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is \
           left behind in their templates.",
-    way_back: "Safe until phase 18: both CAs are published again, and pods roll once more.",
+    way_back: WayBack::until(18, "both CAs are published again, and pods roll once more."),
     run,
 };
 

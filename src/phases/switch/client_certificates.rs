@@ -11,7 +11,7 @@ use crate::phases::tools::{
     Reader, change_kubeconfigs, change_users, edit_file, kubeconfig_reissued, kubeconfigs,
     recreate, step,
 };
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::Rotation;
 use crate::state::{Draft, Process, State};
 
@@ -25,7 +25,10 @@ pub const PHASE: Phase = Phase {
     why: "Each is re-issued for the same key, subject and extensions, so the identity that API servers \
           see stays the same. Every kubelet is re-issued now: one that renews by itself would keep its \
           old certificate for up to a year and be locked out in 18 (gap G7).",
-    way_back: "Safe until phase 18: restores the old certificates, which are trusted until then.",
+    way_back: WayBack::until(
+        18,
+        "restores the old certificates, which are trusted until then.",
+    ),
     run,
 };
 

@@ -9,7 +9,7 @@ use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::phases::tools::{edit_file, recreate, set_field, step};
 use crate::phases::widen::extension_trust::{change_consumer_objects, change_files_of};
-use crate::phases::{Act, Action, Outcome, Part, Phase};
+use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, is_unused_kubelet_pem, secret_certificates, to_pem};
 use crate::spec::{CaName, ConsumerMode, LeafKeys};
 use crate::state::{Draft, Process, State};
@@ -24,7 +24,10 @@ pub const PHASE: Phase = Phase {
     why: "This is the switch that everybody sees: API servers serve the new certificate within seconds \
           of the file write, before any restart. So everybody outside carota's reach must have \
           confirmed the widened kubeconfig of phase 08 before the first write (gap G13).",
-    way_back: "Safe until phase 17: restores the old certificates, which are trusted until then.",
+    way_back: WayBack::until(
+        17,
+        "restores the old certificates, which are trusted until then.",
+    ),
     run,
 };
 

@@ -6,7 +6,7 @@ use crate::names::NodePath;
 use crate::phases::tools::{
     components_now, new_of, pem_file, step, trust_files, visible, write_manifest,
 };
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, to_pem};
 use crate::state::{Draft, State};
 
@@ -22,7 +22,7 @@ pub const PHASE: Phase = Phase {
           takes one certificate, so it gets the new CA's own files. When it no longer reads them, the \
           original files get both CAs, new first, so that what trusts by path (kubeadm, backup jobs, \
           probes) holds when servers switch (gap G16), and the new key beside them.",
-    way_back: "Safe until phase 13 begins. What was signed by the new CA meanwhile stays valid.",
+    way_back: WayBack::until(13, "what was signed by the new CA meanwhile stays valid."),
     run,
 };
 

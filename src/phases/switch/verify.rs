@@ -3,7 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout::{self, Program};
 use crate::phases::tools::address;
-use crate::phases::{Act, Action, Outcome, Part, Phase, Step};
+use crate::phases::{Act, Action, Outcome, Part, Phase, Step, WayBack};
 use crate::rotation::Rotation;
 use crate::spec::CaName;
 use crate::state::State;
@@ -18,7 +18,7 @@ pub const PHASE: Phase = Phase {
     why: "A quiet log proves little: an untrusted client is answered with 401, and APIService \
           availability is probed without verification (gap G20). So the served chains are verified \
           against the new CA alone, and every Node object, those that joined since included (G7).",
-    way_back: "Nothing changes here.",
+    way_back: WayBack::nothing("Nothing changes here."),
     run,
 };
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Result;
 use crate::phases::widen::extension_trust::declared_restarts;
-use crate::phases::{Act, Outcome, Phase, workloads};
+use crate::phases::{Act, Outcome, Phase, WayBack, workloads};
 use crate::rotation::{Rotation, secret_certificates};
 use crate::spec::ConsumerMode;
 use crate::state::State;
@@ -18,7 +18,7 @@ pub const PHASE: Phase = Phase {
     title: "roll workloads that mount re-issued certificates",
     why: "A server that read its certificate from a Secret when it started goes on with the old one. \
           What 04 rolled for the sake of its trust is not rolled again for the same reason.",
-    way_back: "Safe until phase 17: rolls the same workloads once more.",
+    way_back: WayBack::until(17, "rolls the same workloads once more."),
     run,
 };
 

@@ -10,7 +10,7 @@ use crate::phases::tools::{
     Reader, change_kubeconfig_trust, components_now, pem_with_trust, point_at_bundles, set_field,
     step, text, trust_flags,
 };
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
 use crate::state::{Draft, ObjectId, State};
 
@@ -24,7 +24,10 @@ pub const PHASE: Phase = Phase {
     why: "`--client-ca-file`, `--kubelet-certificate-authority`, `--requestheader-client-ca-file` (not \
           named by the page, gap G3) and `--etcd-cafile` (G4) are pointed at bundles, on one control \
           plane after another. A flag that is not set is not added.",
-    way_back: "Safe until phase 12: restores the manifests, one control plane after another.",
+    way_back: WayBack::until(
+        12,
+        "restores the manifests, one control plane after another.",
+    ),
     run,
 };
 

@@ -7,7 +7,7 @@ use crate::digest::sha256;
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, kubeconfig_with_trust, set_field, step, text,
 };
-use crate::phases::{Act, Action, Outcome, Part, Phase};
+use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack};
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, Trust};
 use crate::spec::CaName;
@@ -23,7 +23,10 @@ pub const PHASE: Phase = Phase {
     why: "The page updates `cluster-info` after the API servers have switched; a node that joins in \
           between would trust the wrong CA (gap G11). With both CAs in it, `kubeadm join` accepts a \
           pin of either.",
-    way_back: "Safe until phase 14: restores cluster-info; its signatures follow by themselves.",
+    way_back: WayBack::until(
+        14,
+        "restores cluster-info; its signatures follow by themselves.",
+    ),
     run,
 };
 

@@ -3,7 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::phases::tools::{components_now, point_at_bundles, step, trust_flags};
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::Rotation;
 use crate::state::State;
 
@@ -17,7 +17,7 @@ pub const PHASE: Phase = Phase {
     why: "Their `--client-ca-file` and `--requestheader-client-ca-file` decide who may ask for health \
           and metrics. kubeadm sets none for the scheduler, which then takes the API servers' (gap G6). \
           The page says that the controller manager's must not be a bundle; it may (G9).",
-    way_back: "Safe until phase 13: restores the manifests.",
+    way_back: WayBack::until(13, "restores the manifests."),
     run,
 };
 

@@ -6,7 +6,7 @@ use crate::phases::tools::{
     Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, point_at_bundles,
     recreate, step,
 };
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
 use crate::state::{Draft, State};
 
@@ -21,7 +21,10 @@ pub const PHASE: Phase = Phase {
           first, because it takes longest to reach everything. The signer stays on the old CA: \
           signing with the new one before API servers trust it would lock out a kubelet that renews \
           just then (the page does that; gap G1).",
-    way_back: "Safe until phase 14: restores the manifests; ServiceAccounts go back to the old CA.",
+    way_back: WayBack::until(
+        14,
+        "restores the manifests; ServiceAccounts go back to the old CA.",
+    ),
     run,
 };
 

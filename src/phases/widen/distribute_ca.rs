@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Result;
 use crate::phases::tools::{bundle_of, new_of, step, trust_files};
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, to_pem};
 use crate::state::{Entry, State};
 
@@ -17,7 +17,7 @@ pub const PHASE: Phase = Phase {
     why: "Each new CA lies beside the old one under a new name (`ca-new.crt`, `ca-new.key`), and each \
           file of trust gets a bundle beside it (`ca-bundle.crt`) that holds old and new. No process \
           reads these files yet, so nothing can break. The old files stay as they are until phase 12.",
-    way_back: "Safe at any time before phase 02: removes the new files.",
+    way_back: WayBack::until(2, "removes the new files."),
     run,
 };
 

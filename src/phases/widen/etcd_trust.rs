@@ -3,7 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout::{self, Program};
 use crate::phases::tools::{components_now, point_at_bundles, step, trust_flags};
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::Rotation;
 use crate::spec::CaName;
 use crate::state::State;
@@ -18,7 +18,7 @@ pub const PHASE: Phase = Phase {
     why: "The page does not cover etcd (gap G4). A member reads its CA files only when it starts, so \
           each restarts once, and the next only when it is healthy and has caught up: two at once \
           would lose quorum.",
-    way_back: "Safe until phase 14: restores the manifests, one member after another.",
+    way_back: WayBack::until(14, "restores the manifests, one member after another."),
     run,
 };
 

@@ -10,7 +10,7 @@ use crate::diagnostic::Result;
 use crate::phases::tools::{
     consumer_with_trust, edit_file, field, pem_with_trust, set_field, step, text,
 };
-use crate::phases::{Act, Outcome, Part, Phase, workloads};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack, workloads};
 use crate::rotation::{Rotation, Trust, decode_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace};
 use crate::state::{Draft, ObjectId, State};
@@ -25,7 +25,7 @@ pub const PHASE: Phase = Phase {
     why: "A `caBundle` that holds the old CA is widened before a handler's certificate can change in \
           14. Handlers and aggregated API servers start anew, so that they trust the new CAs which \
           API servers present from 14 on.",
-    way_back: "Safe until phase 14: restores the bundles.",
+    way_back: WayBack::until(14, "restores the bundles."),
     run,
 };
 

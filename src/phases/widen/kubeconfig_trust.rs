@@ -6,7 +6,7 @@ use crate::diagnostic::Result;
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, change_users, kubeconfig_with_trust, step,
 };
-use crate::phases::{Act, Action, Outcome, Part, Phase, Step, workloads};
+use crate::phases::{Act, Action, Outcome, Part, Phase, Step, WayBack, workloads};
 use crate::rotation::{Rotation, Trust};
 use crate::state::State;
 
@@ -20,7 +20,7 @@ pub const PHASE: Phase = Phase {
     why: "A client that knows only the old CA fails at the first write of phase 14, when API servers \
           begin to serve the new certificate. So everybody gets the widened file now, copies of \
           admin.conf on the nodes included (gaps G13, G15).",
-    way_back: "Safe until phase 14: restores the files; users may keep the widened ones.",
+    way_back: WayBack::until(14, "restores the files; users may keep the widened ones."),
     run,
 };
 

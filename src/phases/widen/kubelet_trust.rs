@@ -4,7 +4,7 @@ use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::layout::{self, snapshot_file};
 use crate::phases::tools::{bundle_of, edit_file, kubeconfig_with_trust, pem_file, step};
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
 use crate::state::{Process, State};
 
@@ -18,7 +18,7 @@ pub const PHASE: Phase = Phase {
     why: "`clientCAFile` decides which API server may ask for logs and exec; the CA data of \
           kubelet.conf decides which API server the kubelet believes. Both are read when the kubelet \
           starts; restarting it leaves containers alone.",
-    way_back: "Safe until phase 14: restores both files and restarts the kubelet.",
+    way_back: WayBack::until(14, "restores both files and restarts the kubelet."),
     run,
 };
 

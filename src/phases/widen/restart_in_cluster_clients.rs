@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Result;
 use crate::phases::workloads;
-use crate::phases::{Act, Outcome, Phase};
+use crate::phases::{Act, Outcome, Phase, WayBack};
 use crate::rotation::Rotation;
 use crate::spec::CaName;
 use crate::state::State;
@@ -17,7 +17,7 @@ pub const PHASE: Phase = Phase {
     why: "Client libraries read the CA once, when they start. A pod that started before phase 03 trusts \
           only the old CA, and fails when the API servers' certificate changes in 14. The page names \
           only system pods; every pod with a mounted ServiceAccount counts (gap G10).",
-    way_back: "Safe at any time: rolls the same workloads once more.",
+    way_back: WayBack::always("rolls the same workloads once more."),
     run,
 };
 

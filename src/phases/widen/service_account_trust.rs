@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::diagnostic::Result;
 use crate::phases::tools::{published_ca, set_field, step, text};
-use crate::phases::{Act, Outcome, Part, Phase};
+use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::pki;
 use crate::rotation::{Rotation, decode_pem};
 use crate::state::{Draft, State};
@@ -21,7 +21,7 @@ pub const PHASE: Phase = Phase {
     why: "The leading controller manager writes ConfigMap `kube-root-ca.crt` and the `ca.crt` of token \
           Secrets in every namespace. They are its objects, so they are waited for and never applied: \
           it would revert a foreign edit. On clusters with many namespaces it lags.",
-    way_back: "Nothing to undo here: these objects follow phase 02.",
+    way_back: WayBack::nothing("Nothing to undo here: these objects follow phase 02."),
     run,
 };
 
