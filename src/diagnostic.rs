@@ -118,6 +118,10 @@ codes! {
         "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first.";
     UnknownReader = "C037": "a program reads a rotated CA, or a certificate under one, in a way that is not proven",
         "The proof is made of connections, each with both of its sides. This program takes part in one that carota does not know: by a flag, a unit or a pod that names the file. Declare the file with [[trust_consumer]] or the certificate with [[external_leaf]], and see to that program yourself; the proof then says that it does not cover it.";
+    UnknownSubject = "C040": "there is nothing to explain by that name",
+        "`carota explain` takes a diagnostic code, a phase by its number or name, or the path of a file in a compiled plan or beside it.";
+    PlanUnreadable = "C041": "a compiled plan cannot be read",
+        "The directory has no plan.json and SHA256SUMS of this version of carota. Name a plan/ that carota compiled, or compile it again.";
 }
 
 impl fmt::Display for Code {
