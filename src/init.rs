@@ -14,6 +14,7 @@ use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
 use crate::rotation::decode_pem;
+use crate::schema::BESIDE;
 use crate::snapshot;
 use crate::spec::{CaName, DAY, Spec, Version, quoted};
 use crate::state::State;
@@ -33,8 +34,10 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
             )
         })?;
     let mut unknown = Vec::new();
-    let mut out = String::from(
-        "# What to rotate: written by `carota init` from the snapshot, to be reviewed by people.\n",
+    let mut out = format!(
+        "#:schema ./{BESIDE}\n\
+         # What to rotate: written by `carota init` from the snapshot, to be reviewed by people. Editors complete\n\
+         # it from the schema that the first line names: `carota schema --of cluster` prints that file.\n"
     );
     cluster(&mut out, &state, relative, &mut unknown)?;
     rotation(&mut out, &state)?;

@@ -25,6 +25,7 @@ pub mod phases;
 pub mod pki;
 pub mod render;
 pub mod rotation;
+pub mod schema;
 pub mod snapshot;
 pub mod spec;
 pub mod state;
