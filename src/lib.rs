@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod collect;
 pub mod committed;
+pub mod compare;
 pub mod compile;
 pub mod coverage;
 pub mod diagnostic;
