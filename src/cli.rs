@@ -8,15 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::bundle::Source;
 use crate::check::check;
+use crate::compare::compare;
 use crate::compile::{Compiled, compile, folder_of};
 use crate::diagnostic::{Code, Diagnostic, is_unprintable, one_line, printable};
+use crate::explain::{document, explain};
 use crate::input;
 use crate::render::write;
+use crate::schema::{BESIDE, Subject};
 use crate::{collect, init};
+use progress::Progress;
+
+mod formats;
+mod progress;
 
 /// Exit code for a plan that does not hold.
 const PROOF_BROKEN: u8 = 1;
@@ -28,10 +35,27 @@ const BAD_INPUT: u8 = 2;
 /// Compile the rotation of a Kubernetes cluster's certificate authorities into a directory of patched
 /// files and scripts that people review.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  carota compile plans/kubeadm-ha/cluster.toml\n  carota check plans/kubeadm-ha/cluster.toml\n  carota explain apiserver-trust\n\nResults go to standard output, everything else to standard error. NO_COLOR is honoured."
+)]
 struct Arguments {
+    /// Say nothing but results and errors; a check or diff in text without its details.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say on standard error what was read, issued and proven.
+    #[arg(short, long, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How much is said on standard error.
+#[derive(Clone, Copy)]
+struct Manner {
+    quiet: bool,
+    verbose: bool,
 }
 
 /// A form of output.
@@ -43,10 +67,10 @@ enum Format {
     Json,
 }
 
-/// A form of a check's output.
+/// A form of the output of a check or a comparison.
 #[derive(Clone, Copy, ValueEnum)]
-enum CheckFormat {
-    /// For people: unified diffs.
+enum ReportFormat {
+    /// For people.
     Text,
     /// For programs.
     Json,
@@ -96,8 +120,21 @@ enum Command {
         #[arg(value_name = "CLUSTER.toml")]
         cluster: PathBuf,
         /// How to print what differs.
-        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
-        format: CheckFormat,
+        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+        format: ReportFormat,
+    },
+    /// Compare two compiled plans: which phases, nodes and objects differ, and why it matters.
+    #[command(
+        after_help = "Exit codes: 0 the same, 1 differs, 2 bad input.\n\nExamples:\n  carota diff old/plan plan\n  carota diff plans/kubeadm-1.20/plan plans/kubeadm-ha/plan --format json"
+    )]
+    Diff {
+        /// The plan/ of before.
+        old: PathBuf,
+        /// The plan/ of now.
+        new: PathBuf,
+        /// How to print what differs.
+        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+        format: ReportFormat,
     },
     /// Pack what is carried to a node: the plan, and the private files of that node alone.
     #[command(
@@ -120,12 +157,69 @@ enum Command {
         #[arg(long, value_name = "RECIPIENT")]
         recipient: Vec<String>,
     },
-    /// Explain a diagnostic code.
-    #[command(after_help = "Example:\n  carota explain C017")]
+    /// Explain a diagnostic code, a phase, or a file of a plan: what it is, and why it is so.
+    #[command(
+        after_help = "Examples:\n  carota explain C017\n  carota explain apiserver-trust\n  carota explain plan/05-apiserver-trust/phase.diff"
+    )]
     Explain {
-        /// A code such as C017.
+        /// A code (C017), a phase (05, apiserver-trust) or a path in a plan.
         what: String,
     },
+    /// Print a JSON Schema: of what carota reads, or of what it prints.
+    #[command(
+        after_help = "Example:\n  carota schema --of cluster > cluster.schema.json   # what the first line of cluster.toml names"
+    )]
+    Schema {
+        /// Of what.
+        #[arg(long, value_enum)]
+        of: SchemaOf,
+    },
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  carota completions bash > /etc/bash_completion.d/carota")]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page, of carota or of one of its commands.
+    #[command(
+        after_help = "Examples:\n  carota man > carota.1\n  carota man compile > carota-compile.1"
+    )]
+    Man {
+        /// A command.
+        command: Option<String>,
+    },
+    /// Print a page of docs/.
+    #[command(hide = true)]
+    Document {
+        /// Which page.
+        #[arg(value_enum)]
+        what: Document,
+    },
+}
+
+/// What has a schema.
+#[derive(Clone, Copy, ValueEnum)]
+enum SchemaOf {
+    /// cluster.toml.
+    Cluster,
+    /// plan.json.
+    Plan,
+    /// The output of `check --format json`.
+    Check,
+    /// The output of `prove --format json`.
+    Proof,
+    /// The output of `diff --format json`.
+    Diff,
+}
+
+/// A page of docs/ that is printed from the words in the program.
+#[derive(Clone, Copy, ValueEnum)]
+enum Document {
+    /// docs/diagnostics.md.
+    Diagnostics,
+    /// docs/phases.md.
+    Phases,
 }
 
 /// Runs the program with the process's arguments.
@@ -138,7 +232,11 @@ pub fn main() -> ExitCode {
         | Command::Check { cluster, .. } => Some(cluster.clone()),
         _ => None,
     };
-    match run(arguments.command) {
+    let manner = Manner {
+        quiet: arguments.quiet,
+        verbose: arguments.verbose,
+    };
+    match run(arguments.command, manner) {
         Ok(code) => code,
         Err(error) => {
             // A reader that has gone wants to hear nothing more.
@@ -207,20 +305,31 @@ fn token_length(text: &str) -> usize {
     end.unwrap_or(line.len())
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+fn run(command: Command, manner: Manner) -> anyhow::Result<ExitCode> {
     match command {
         Command::Collect => print(&collect::script())?,
         Command::Init { snapshot, out } => {
-            let toml =
-                init::cluster_toml(&snapshot, out.as_deref().map_or(Path::new("."), folder_of))?;
-            match out {
+            let folder = out.as_deref().map_or(Path::new("."), folder_of);
+            let toml = init::cluster_toml(&snapshot, folder)?;
+            match &out {
                 None => print(&toml)?,
-                Some(path) => write_new(&path, &toml)?,
+                Some(path) => {
+                    write_new(path, &toml)?;
+                    write_schema(folder, manner)?;
+                }
             }
         }
-        Command::Compile { cluster } => return run_compile(&cluster),
-        Command::Prove { cluster, format } => return prove(&cluster, format),
-        Command::Check { cluster, format } => return run_check(&cluster, format),
+        Command::Compile { cluster } => return run_compile(&cluster, manner),
+        Command::Prove { cluster, format } => return prove(&cluster, format, manner),
+        Command::Check { cluster, format } => return run_check(&cluster, format, manner),
+        Command::Diff { old, new, format } => return run_diff(&old, &new, format, manner),
+        Command::Schema { of } => print(schema(of).schema())?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "carota", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+        }
+        Command::Man { command } => print(&manual(command.as_deref())?)?,
         Command::Bundle {
             cluster,
             node,
@@ -228,7 +337,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             out,
             recipient,
         } => bundle(&cluster, (!all).then_some(&node), &out, &recipient)?,
-        Command::Explain { what } => explain(&what)?,
+        Command::Explain { what } => print(&printable(&explain(&what)?))?,
+        Command::Document { what } => print(&match what {
+            Document::Diagnostics => document::diagnostics(),
+            Document::Phases => document::phases(),
+        })?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -256,10 +369,77 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_compile(cluster: &Path) -> anyhow::Result<ExitCode> {
+/// The schema beside a new cluster.toml, which names it. One that is there is left alone.
+fn write_schema(folder: &Path, manner: Manner) -> anyhow::Result<()> {
+    let path = folder.join(BESIDE);
+    if path.exists() {
+        return Ok(());
+    }
+    write_new(&path, Subject::Cluster.schema())?;
+    if !manner.quiet {
+        let mut say = anstream::stderr().lock();
+        writeln!(
+            say,
+            "note: {BESIDE} written beside it: editors complete cluster.toml from it"
+        )?;
+    }
+    Ok(())
+}
+
+fn schema(of: SchemaOf) -> Subject {
+    match of {
+        SchemaOf::Cluster => Subject::Cluster,
+        SchemaOf::Plan => Subject::Plan,
+        SchemaOf::Check => Subject::Check,
+        SchemaOf::Proof => Subject::Proof,
+        SchemaOf::Diff => Subject::Diff,
+    }
+}
+
+/// The manual page of carota, or of one of its commands.
+fn manual(command: Option<&str>) -> anyhow::Result<String> {
+    let mut all = Arguments::command();
+    all.build();
+    let page = match command {
+        None => all,
+        Some(name) => {
+            let found = all.get_subcommands().find(|c| c.get_name() == name);
+            found.cloned().ok_or_else(|| {
+                let names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+                let near = similar::get_close_matches(name, &names, 1, 0.6);
+                let remedy = match near.first() {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "name one of the commands that `carota --help` lists".to_owned(),
+                };
+                let reason = format!("there is no command named `{name}`");
+                Diagnostic::new(Code::UnknownSubject, reason, remedy)
+            })?
+        }
+    };
+    let mut out = Vec::new();
+    clap_mangen::Man::new(page).render(&mut out)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Says what a compile was made of.
+fn say_facts(compiled: &Compiled, manner: Manner) -> io::Result<()> {
+    if !manner.verbose {
+        return Ok(());
+    }
+    let mut say = anstream::stderr().lock();
+    compiled
+        .facts
+        .iter()
+        .try_for_each(|fact| writeln!(say, "{fact}"))
+}
+
+fn run_compile(cluster: &Path, manner: Manner) -> anyhow::Result<ExitCode> {
     let folder = folder_of(cluster);
     write::check_output(folder)?;
+    let progress = Progress::of("compiling", manner.quiet);
     let compiled = compile(cluster)?;
+    drop(progress);
+    say_facts(&compiled, manner)?;
     if !compiled.may_be_written() {
         let mut say = anstream::stderr().lock();
         write!(say, "{}", printable(&verdict(&compiled)))?;
@@ -271,7 +451,7 @@ fn run_compile(cluster: &Path) -> anyhow::Result<ExitCode> {
     write::lock(folder, &compiled.lock)?;
     staged.put_in_place()?;
     let mut say = anstream::stderr().lock();
-    for id in &compiled.stale_sources {
+    for id in compiled.stale_sources.iter().filter(|_| !manner.quiet) {
         writeln!(
             say,
             "note: the source of {id} still holds the old CA; see plan/README.md"
@@ -296,14 +476,18 @@ fn run_compile(cluster: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn prove(cluster: &Path, format: Format) -> anyhow::Result<ExitCode> {
+fn prove(cluster: &Path, format: Format, manner: Manner) -> anyhow::Result<ExitCode> {
+    let progress = Progress::of("proving", manner.quiet);
     let compiled = compile(cluster)?;
+    drop(progress);
+    say_facts(&compiled, manner)?;
     match format {
         Format::Text => print(&printable(&verdict(&compiled)))?,
-        Format::Json => print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&compiled.proof)?
-        ))?,
+        Format::Json => {
+            let mut proof = serde_json::to_value(&compiled.proof)?;
+            proof["carota"] = 1.into();
+            print(&format!("{}\n", serde_json::to_string_pretty(&proof)?))?;
+        }
     }
     let code = if compiled.may_be_written() {
         0
@@ -313,58 +497,17 @@ fn prove(cluster: &Path, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn run_check(cluster: &Path, format: CheckFormat) -> anyhow::Result<ExitCode> {
+fn run_check(cluster: &Path, format: ReportFormat, manner: Manner) -> anyhow::Result<ExitCode> {
+    let progress = Progress::of("compiling", manner.quiet);
     let checked = check(cluster)?;
+    drop(progress);
+    say_facts(&checked.compiled, manner)?;
     let holds = checked.compiled.may_be_written();
-    let mut text = String::new();
-    match format {
-        CheckFormat::Json => {
-            let report = serde_json::json!({
-                "carota": 1,
-                "same": checked.differences.is_empty(),
-                "proof_holds": holds,
-                "digest": checked.compiled.plan.digest,
-                "differences": checked.differences,
-            });
-            text = format!("{}\n", serde_json::to_string_pretty(&report)?);
-        }
-        CheckFormat::Text => {
-            for difference in &checked.differences {
-                text.push_str(&format!(
-                    "{} {}\n",
-                    difference.path,
-                    difference.kind.as_str()
-                ));
-                text.push_str(&difference.diff);
-            }
-            if checked.differences.is_empty() {
-                text.push_str(&format!(
-                    "the same, digest {}\n",
-                    checked.compiled.plan.digest
-                ));
-            }
-            text = printable(&text);
-        }
-        CheckFormat::Github => {
-            let folder = folder_of(cluster);
-            for difference in &checked.differences {
-                let path = folder.join(&difference.path);
-                let path = path
-                    .strip_prefix(".")
-                    .unwrap_or(&path)
-                    .to_string_lossy()
-                    .into_owned();
-                text.push_str(&format!(
-                    "::error file={},line={}::{} {}\n",
-                    github(&path),
-                    difference.line,
-                    github(&difference.path),
-                    difference.kind.as_str()
-                ));
-            }
-        }
-    }
-    print(&text)?;
+    print(&match format {
+        ReportFormat::Text => formats::check_text(&checked, manner.quiet),
+        ReportFormat::Json => formats::check_json(&checked)?,
+        ReportFormat::Github => formats::check_github(&checked, folder_of(cluster)),
+    })?;
     if !holds {
         writeln!(
             anstream::stderr().lock(),
@@ -376,13 +519,19 @@ fn run_check(cluster: &Path, format: CheckFormat) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if same { 0 } else { DIFFERS }))
 }
 
-/// Text in a workflow command: what would end it is encoded as GitHub decodes it.
-fn github(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
-        .replace(':', "%3A")
-        .replace(',', "%2C")
+fn run_diff(
+    old: &Path,
+    new: &Path,
+    format: ReportFormat,
+    manner: Manner,
+) -> anyhow::Result<ExitCode> {
+    let found = compare(old, new)?;
+    print(&match format {
+        ReportFormat::Text => printable(&found.text(manner.quiet)),
+        ReportFormat::Json => formats::diff_json(&found)?,
+        ReportFormat::Github => formats::diff_github(&found),
+    })?;
+    Ok(ExitCode::from(if found.same { 0 } else { DIFFERS }))
 }
 
 /// The proof in words, with the outages that cluster.toml would have to accept.
@@ -434,23 +583,4 @@ fn bundle(
         print(&printable(&text))?;
     }
     Ok(())
-}
-
-fn explain(what: &str) -> anyhow::Result<()> {
-    let code = Code::ALL
-        .iter()
-        .find(|code| code.id().eq_ignore_ascii_case(what));
-    let Some(code) = code else {
-        return Err(Diagnostic::new(
-            Code::TomlValue,
-            format!("`{what}` is not a diagnostic code"),
-            "codes run from C001 on; they stand in brackets behind `error`",
-        )
-        .into());
-    };
-    print(&format!(
-        "{code}: {}\n\n{}\n",
-        code.summary(),
-        code.explanation()
-    ))
 }

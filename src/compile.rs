@@ -33,6 +33,8 @@ pub struct Compiled {
     pub proof: Proof,
     /// Outages that cluster.toml does not accept.
     pub unaccepted: Vec<Outage>,
+    /// What was read, issued, proven and rendered, in a line each.
+    pub facts: Vec<String>,
 }
 
 impl Compiled {
@@ -98,6 +100,7 @@ fn build(
     proof.weaknesses.sort();
     let unaccepted = unaccepted(&spec, &proof);
     let plan = render::plan(&rotation, rendered, &coverage, &proof)?;
+    let facts = facts(&rotation, &done, &proof, &plan);
     let stale_sources = coverage
         .stale_sources
         .iter()
@@ -111,7 +114,39 @@ fn build(
         stale_sources,
         proof,
         unaccepted,
+        facts,
     })
+}
+
+/// What a compile was made of, for whoever wants to know.
+fn facts(rotation: &Rotation, done: &[Done], proof: &Proof, plan: &Plan) -> Vec<String> {
+    let start = &rotation.start;
+    let files: usize = start.nodes.values().map(|node| node.files.len()).sum();
+    let steps: usize = done.iter().map(|phase| phase.outcome.steps.len()).sum();
+    vec![
+        format!(
+            "read: {} nodes with {files} files, {} objects, {} users' kubeconfigs",
+            start.nodes.len(),
+            start.objects.len(),
+            start.users.len()
+        ),
+        format!(
+            "issued, now or before: {} CAs, {} leaf certificates",
+            rotation.cas.len(),
+            rotation.leaves.len()
+        ),
+        format!("made: {} phases with {steps} steps", done.len()),
+        format!(
+            "proven: {} connections, {} distinct chains",
+            proof.edges.len(),
+            proof.pairs_verified
+        ),
+        format!(
+            "rendered: {} files, {} private files",
+            plan.files.len(),
+            plan.secrets.len() + plan.missing_secrets.len()
+        ),
+    ]
 }
 
 /// The outages of a rotation that cluster.toml does not accept, found by a rehearsal with CAs that
