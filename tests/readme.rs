@@ -61,7 +61,7 @@ fn its_commands_run() {
         &folder.path().join("snapshot"),
     );
     let mut run = 0;
-    for command in &commands[2..] {
+    for command in commands[2..].iter().flat_map(|block| block.lines()) {
         let command = command.split(" > ").next().unwrap();
         let words: Vec<&str> = command.split_whitespace().collect();
         assert_eq!(words[0], "carota");
@@ -73,7 +73,7 @@ fn its_commands_run() {
         );
         run += 1;
     }
-    assert_eq!(run, 5);
+    assert_eq!(run, 10);
 }
 
 #[test]

@@ -1,0 +1,501 @@
+//! A reviewer with ten minutes and no context: what they ask is answered by plan/README.md and the
+//! diffs, read as text, and the answers are those of plan.json.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::common::examples;
+
+/// The tables of a Markdown text: header and rows, in order.
+fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
+    let cells = |line: &str| -> Vec<String> {
+        let line = line.trim().trim_start_matches('|').trim_end_matches('|');
+        line.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let mut out: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match (line.starts_with('|'), inside) {
+            (true, false) => out.push((cells(line), Vec::new())),
+            (true, true) if !line.starts_with("| ---") => {
+                out.last_mut().unwrap().1.push(cells(line))
+            }
+            _ => {}
+        }
+        inside = line.starts_with('|');
+    }
+    out
+}
+
+/// What a reviewer has.
+struct Review {
+    plan: PathBuf,
+    readme: String,
+    json: Value,
+}
+
+impl Review {
+    fn all() -> Vec<Review> {
+        let of = |example: PathBuf| {
+            let plan = example.join("plan");
+            Review {
+                readme: fs::read_to_string(plan.join("README.md")).unwrap(),
+                json: serde_json::from_str(&fs::read_to_string(plan.join("plan.json")).unwrap())
+                    .unwrap(),
+                plan,
+            }
+        };
+        examples().into_iter().map(of).collect()
+    }
+
+    /// The table that has these columns, each row by its columns' names.
+    fn table(&self, columns: &[&str]) -> Vec<BTreeMap<String, String>> {
+        let fits = |header: &Vec<String>| columns.iter().all(|c| header.iter().any(|h| h == c));
+        let mut found = tables(&self.readme)
+            .into_iter()
+            .filter(|(header, _)| fits(header));
+        let (header, rows) = found
+            .next()
+            .unwrap_or_else(|| panic!("no table has {columns:?}"));
+        assert!(found.next().is_none(), "two tables have {columns:?}");
+        rows.into_iter()
+            .map(|row| {
+                assert_eq!(row.len(), header.len(), "{row:?}");
+                header.iter().cloned().zip(row).collect()
+            })
+            .collect()
+    }
+
+    /// The row of a phase, from its number.
+    fn phase_row(&self, number: u64) -> BTreeMap<String, String> {
+        let start = format!("[{number:02}-");
+        let rows = self.table(&["phase", "reversible until"]);
+        rows.into_iter()
+            .find(|row| row["phase"].starts_with(&start))
+            .unwrap()
+    }
+
+    fn phase(&self, number: u64) -> &Value {
+        let phases = self.json["phases"].as_array().unwrap();
+        phases.iter().find(|p| p["number"] == number).unwrap()
+    }
+
+    fn diff(&self, number: u64) -> String {
+        let directory = self.phase(number)["directory"].as_str().unwrap();
+        fs::read_to_string(self.plan.join(directory).join("phase.diff")).unwrap()
+    }
+
+    fn all_nodes(&self) -> BTreeSet<String> {
+        let nodes = self.json["nodes"].as_array().unwrap().iter();
+        nodes
+            .map(|n| n["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The nodes that a cell names.
+    fn nodes(&self, cell: &str) -> BTreeSet<String> {
+        if cell.starts_with("all ") {
+            return self.all_nodes();
+        }
+        cell.split(", ").map(str::to_owned).collect()
+    }
+}
+
+fn strings(value: &Value) -> BTreeSet<String> {
+    let list = value.as_array().unwrap().iter();
+    list.map(|v| v.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn which_nodes_restart_what_in_a_phase() {
+    for review in Review::all() {
+        for number in 0..=20 {
+            let row = review.phase_row(number);
+            let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for part in row["restarts"].split("; ").filter(|p| !p.is_empty()) {
+                let (process, nodes) = part.split_once(" on ").unwrap();
+                told.insert(process.to_owned(), review.nodes(nodes));
+            }
+            let restarts = review.phase(number)["restarts"].as_array().unwrap().iter();
+            let known: BTreeMap<String, BTreeSet<String>> = restarts
+                .map(|r| {
+                    (
+                        r["process"].as_str().unwrap().to_owned(),
+                        strings(&r["nodes"]),
+                    )
+                })
+                .collect();
+            assert_eq!(told, known, "phase {number}");
+        }
+        let planes = ["cp-1", "cp-2", "cp-3"].map(str::to_owned).into();
+        assert_eq!(
+            review.nodes(
+                review.phase_row(5)["restarts"]
+                    .split(" on ")
+                    .nth(1)
+                    .unwrap()
+            ),
+            planes
+        );
+    }
+}
+
+#[test]
+fn which_ca_signs_in_11_and_which_in_12() {
+    for review in Review::all() {
+        // The matrix says it in letters, for whatever the cluster signs from then on.
+        let rows = review.table(&["edge", "certificate of"]);
+        let row = rows
+            .iter()
+            .find(|r| r["edge"] == "newly signed client → API server")
+            .unwrap();
+        let letters = |number: u64| {
+            let within = |name: &str| match name.split_once('–') {
+                Some((from, to)) => {
+                    (from.parse::<u64>().unwrap()..=to.parse().unwrap()).contains(&number)
+                }
+                None => name.parse() == Ok(number),
+            };
+            let (_, cell) = row.iter().find(|(name, _)| within(name)).unwrap();
+            cell.split('/').next().unwrap().to_owned()
+        };
+        assert_eq!([letters(11), letters(12), letters(13)], ["O", "ON", "N"]);
+        let proof = &review.json["proof"];
+        let matrix = proof["matrix"].as_array().unwrap();
+        let cells = matrix
+            .iter()
+            .find(|r| r["kind"] == "newly signed client → API server")
+            .unwrap();
+        let used = |number: u64| {
+            let at = proof["phases"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .position(|p| *p == number)
+                .unwrap();
+            cells["cells"][at]["parts"][0]["used"].as_str().unwrap()
+        };
+        assert_eq!([used(11), used(12), used(13)], ["old", "old+new", "new"]);
+        // The diff names the file, and that of 01 what is in it.
+        let diff = review.diff(12);
+        assert!(diff.contains("\n-    - --cluster-signing-cert-file=/etc/kubernetes/pki/ca.crt\n"));
+        assert!(
+            diff.contains("\n+    - --cluster-signing-cert-file=/etc/kubernetes/pki/ca-new.crt\n")
+        );
+        let first = review.diff(1);
+        let section = first
+            .split("# /etc/kubernetes/pki/ca-new.crt on ")
+            .nth(1)
+            .unwrap();
+        let line = section.lines().find(|l| l.contains("SHA-256")).unwrap();
+        let new = &review.json["cas"][0]["new"]["sha256"];
+        assert_eq!(
+            line.split_whitespace().last().unwrap(),
+            new.as_str().unwrap()
+        );
+    }
+}
+
+#[test]
+fn when_a_node_stops_to_trust_the_old_ca() {
+    for review in Review::all() {
+        let rows = review.table(&["nodes", "trust only the new CA after"]);
+        for node in review.json["nodes"].as_array().unwrap() {
+            let name = node["name"].as_str().unwrap();
+            let row = rows
+                .iter()
+                .find(|row| review.nodes(&row["nodes"]).contains(name))
+                .unwrap();
+            let number: u64 = row["trust only the new CA after"].parse().unwrap();
+            assert_eq!(number, node["narrowed_after"], "{name}");
+            assert_eq!(
+                row["trust old and new after"].parse::<u64>().unwrap(),
+                node["widened_after"]
+            );
+            // The diff of that phase takes the old CA from the node, and no later one gives it back.
+            let in_diff = |number| {
+                let diff = review.diff(number);
+                diff.lines().any(|line| {
+                    let on = line.strip_prefix("# /").and_then(|l| l.split_once(" on "));
+                    on.is_some_and(|(_, on)| {
+                        on.starts_with("all ") || on.split(", ").any(|n| n == name)
+                    })
+                })
+            };
+            assert!(in_diff(number), "{name}");
+        }
+        assert_eq!(
+            review.json["nodes"].as_array().unwrap().last().unwrap()["narrowed_after"],
+            19
+        );
+    }
+}
+
+#[test]
+fn until_when_a_user_may_use_the_old_file() {
+    for review in Review::all() {
+        let users = review.json["users"].as_array().unwrap();
+        assert!(!users.is_empty());
+        let rows = review.table(&["user", "gets a file in phases"]);
+        assert_eq!(rows.len(), users.len());
+        for (row, user) in rows.iter().zip(users) {
+            assert_eq!(row["user"], user["name"].as_str().unwrap());
+            let until = &row["the file of before the rotation works until"];
+            let number: u64 = until.split_whitespace().nth(1).unwrap().parse().unwrap();
+            assert_eq!(number, user["first_file_until"]);
+            let phases: Vec<u64> = row["gets a file in phases"]
+                .split(", ")
+                .map(|n| n.parse().unwrap())
+                .collect();
+            assert_eq!(Value::from(phases), user["handed_out"]);
+        }
+        // For alice of the examples: served certificates change in 14.
+        assert_eq!(users[0]["first_file_until"], 14);
+    }
+}
+
+#[test]
+fn what_people_must_confirm_before_a_phase() {
+    for review in Review::all() {
+        let rows = review.table(&["who", "confirmed with"]);
+        let mut told: BTreeSet<(u64, String)> = BTreeSet::new();
+        for row in rows
+            .iter()
+            .filter(|row| row["confirmed with"].starts_with('`'))
+        {
+            let number = row["when"]
+                .strip_prefix("before ")
+                .unwrap()
+                .parse()
+                .unwrap();
+            let name = row["confirmed with"]
+                .trim_matches('`')
+                .strip_prefix("--ack ")
+                .unwrap();
+            told.insert((number, name.to_owned()));
+        }
+        let mut known = BTreeSet::new();
+        for phase in review.json["phases"].as_array().unwrap() {
+            for ack in phase["acknowledgements"].as_array().unwrap() {
+                // The last is about the plan's own backups, and stands in the phase's README.
+                if phase["act"] != "finish" {
+                    let name = ack["name"].as_str().unwrap().to_owned();
+                    known.insert((phase["number"].as_u64().unwrap(), name));
+                }
+            }
+        }
+        assert_eq!(told, known);
+        assert!(told.contains(&(14, "external-clients".to_owned())));
+        let duties = review.json["duties"].as_array().unwrap();
+        assert_eq!(rows.len(), duties.len());
+    }
+}
+
+#[test]
+fn what_is_away_meanwhile_and_who_accepted_it() {
+    for review in Review::all() {
+        let rows = review.table(&["phases", "what", "accepted"]);
+        let mut told = BTreeSet::new();
+        for row in &rows {
+            for number in row["phases"].split(", ") {
+                told.insert((number.parse::<u64>().unwrap(), row["what"].clone()));
+            }
+            let by_name = row["accepted"]
+                .split('`')
+                .find(|part| part.starts_with("outage:"));
+            let named =
+                by_name.is_some_and(|name| strings(&review.json["accepted"]).contains(name));
+            assert_eq!(named, !row["accepted"].starts_with("short"), "{row:?}");
+        }
+        let outages = review.json["proof"]["outages"].as_array().unwrap().iter();
+        let known: BTreeSet<_> = outages
+            .map(|o| {
+                (
+                    o["phase"].as_u64().unwrap(),
+                    o["scope"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect();
+        assert_eq!(told, known);
+        assert!(!known.is_empty());
+    }
+}
+
+#[test]
+fn until_when_each_phase_can_be_undone() {
+    for review in Review::all() {
+        for number in 0..=20 {
+            let until = review.phase_row(number)["reversible until"].clone();
+            let phase = review.phase(number);
+            let known = match phase["reversible"].as_str().unwrap() {
+                "until-phase" => {
+                    format!("{:02} begins", phase["reversible_until"].as_u64().unwrap())
+                }
+                "always" => "any time".to_owned(),
+                "never" => "not reversible".to_owned(),
+                _ => "changes nothing".to_owned(),
+            };
+            assert_eq!(until, known, "phase {number}");
+        }
+        assert_eq!(review.phase_row(12)["reversible until"], "13 begins");
+    }
+}
+
+#[test]
+fn how_long_it_takes_and_what_that_is_made_of() {
+    for review in Review::all() {
+        let minutes = |text: &str| text.strip_suffix(" min").map(|n| n.parse::<u64>().unwrap());
+        let mut total = 0;
+        for number in 0..=20 {
+            let seconds = review.phase(number)["expected_seconds"].as_u64().unwrap();
+            total += seconds;
+            let told = review.phase_row(number)["time"].clone();
+            let wanted = if seconds > 20 {
+                Some(seconds.div_ceil(60))
+            } else {
+                None
+            };
+            assert_eq!(minutes(&told), wanted, "phase {number}: {told}");
+        }
+        assert_eq!(review.json["expected_time"]["seconds"], total);
+        let said = format!("{} min in all", total.div_ceil(60));
+        assert!(review.readme.contains(&said), "{said}");
+        let rows = review.table(&["what", "seconds", "from"]);
+        let assumed = review.json["expected_time"]["assumptions"]
+            .as_array()
+            .unwrap();
+        assert_eq!(rows.len(), assumed.len());
+        for (row, known) in rows.iter().zip(assumed) {
+            assert_eq!(row["seconds"].parse::<u64>().unwrap(), known["seconds"]);
+            assert!(!row["from"].is_empty());
+        }
+        // Three API servers one after another.
+        assert_eq!(review.phase(5)["expected_seconds"], 3 * 47);
+    }
+}
+
+#[test]
+fn which_phases_have_nothing_to_do() {
+    for review in Review::all() {
+        for number in 0..=20 {
+            let idle = review.phase_row(number)["nodes"] == "nothing to do";
+            assert_eq!(
+                review.phase(number)["nothing_to_do"],
+                idle,
+                "phase {number}"
+            );
+        }
+    }
+}
+
+#[test]
+fn which_certificates_are_the_new_cas_and_until_when_they_are_valid() {
+    for review in Review::all() {
+        let rows = review.table(&["CA", "key"]);
+        assert_eq!(rows.len(), review.json["cas"].as_array().unwrap().len());
+        for ca in review.json["cas"].as_array().unwrap() {
+            let name = ca["name"].as_str().unwrap();
+            let row = rows.iter().find(|row| row["CA"] == name).unwrap();
+            assert_eq!(row["new"], ca["new"]["subject"].as_str().unwrap());
+            let hash = ca["new"]["sha256"].as_str().unwrap();
+            assert!(review.readme.contains(&format!("- {name}: `{hash}`\n")));
+        }
+        // 2036-11-22T00:00:00Z; the column `until` of the new CA is the second of its name.
+        assert_eq!(review.json["cas"][0]["new"]["not_after"], 2_110_924_800_u64);
+        assert!(
+            review
+                .readme
+                .contains("| CN=kubernetes-ca-2026-11-25 | 2036-11-22T00:00:00Z |")
+        );
+    }
+}
+
+#[test]
+fn which_files_a_phase_changes_on_which_nodes() {
+    for review in Review::all() {
+        for number in [5, 10, 12, 13, 14, 18, 19] {
+            let mut files = 0;
+            for line in review.diff(number).lines() {
+                let Some((_, on)) = line.strip_prefix("# /").and_then(|l| l.split_once(" on "))
+                else {
+                    continue;
+                };
+                files += review.nodes(on.trim_end_matches(" nodes")).len();
+            }
+            let told: usize = review.phase_row(number)["files"].parse().unwrap();
+            assert_eq!(
+                Value::from(told),
+                review.phase(number)["files"],
+                "phase {number}"
+            );
+            assert_eq!(files, told, "phase {number}");
+        }
+    }
+}
+
+#[test]
+fn the_diagram_has_every_phase_and_every_gate_and_ends_its_labels() {
+    for review in Review::all() {
+        let fenced = review.readme.split("```mermaid\n").nth(1).unwrap();
+        let diagram = fenced.split("```").next().unwrap();
+        assert!(diagram.starts_with("flowchart LR\n"));
+        for phase in review.json["phases"].as_array().unwrap() {
+            let number = phase["number"].as_u64().unwrap();
+            let name = format!("<br/>{number:02} {}", phase["name"].as_str().unwrap());
+            assert_eq!(diagram.matches(&name).count(), 1, "{name}");
+            for ack in phase["acknowledgements"].as_array().unwrap() {
+                // Whoever confirms does it before the box that begins with the phase.
+                let gate = diagram.lines().find(|l| {
+                    l.contains("people confirm") && l.contains(ack["name"].as_str().unwrap())
+                });
+                let id = gate.unwrap().trim().split('{').next().unwrap();
+                let boxed = diagram
+                    .lines()
+                    .find(|l| l.trim().starts_with(&id.replace('c', "r")));
+                assert!(boxed.unwrap().contains(&format!("</b>{name}")), "{ack}");
+                assert!(diagram.contains(&format!("\n  {id} --> {}\n", id.replace('c', "r"))));
+            }
+        }
+        assert_eq!(diagram.matches("verified everywhere").count(), 4);
+        for line in diagram.lines() {
+            assert_eq!(line.matches('"').count() % 2, 0, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_what_a_reviewer_needs_in_the_order_in_which_they_need_it() {
+    for review in Review::all() {
+        let headings: Vec<&str> = review
+            .readme
+            .lines()
+            .filter(|l| l.starts_with("## "))
+            .collect();
+        assert_eq!(
+            headings,
+            [
+                "## What could go wrong, and what is accepted",
+                "## Phases",
+                "## Trust, phase by phase",
+                "## Who must do something",
+                "## What is approved",
+                "## How to run it",
+            ]
+        );
+        for link in review.readme.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            match target.strip_prefix('#') {
+                Some(anchor) => {
+                    let slug = |h: &&str| {
+                        h[3..].to_lowercase().replace(' ', "-").replace(',', "") == anchor
+                    };
+                    assert!(headings.iter().any(slug), "{target}");
+                }
+                None => assert!(review.plan.join(target).exists(), "{target}"),
+            }
+        }
+    }
+}
