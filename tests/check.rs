@@ -78,7 +78,9 @@ fn every_kind_of_tampering_is_found_at_its_place() {
         );
     });
     assert!(
-        text.contains("-## What could go wrong\n+## Nothing can go wrong\n"),
+        text.contains(
+            "-## What could go wrong, and what is accepted\n+## Nothing can go wrong, and what is accepted\n"
+        ),
         "{text}"
     );
 

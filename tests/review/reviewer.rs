@@ -483,6 +483,7 @@ fn the_readme_has_what_a_reviewer_needs_in_the_order_in_which_they_need_it() {
                 "## Who must do something",
                 "## What is approved",
                 "## How to run it",
+                "## What the scripts need",
             ]
         );
         for link in review.readme.split("](").skip(1) {
