@@ -105,15 +105,12 @@ pub fn secrets(folder: &Path, keyring: &[(String, PrivateText)], plan: &Plan) ->
 pub fn lock(folder: &Path, text: &str) -> Result<()> {
     let path = folder.join("carota.lock");
     if fs::read(&path).is_ok_and(|now| now == text.as_bytes()) {
+        // What a killed run left beside it goes all the same.
+        making(&path);
         return Ok(());
     }
-    put(
-        &folder.join("carota.lock"),
-        text.as_bytes(),
-        0o644,
-        Keep::Synced,
-    )
-    .map_err(|e| failed("carota.lock could not be written", &e))
+    put(&path, text.as_bytes(), 0o644, Keep::Synced)
+        .map_err(|e| failed("carota.lock could not be written", &e))
 }
 
 /// A plan that is whole, beside its place. Dropped before it is put there, it leaves nothing behind.
