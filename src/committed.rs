@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -14,6 +15,9 @@ use crate::render::kinds::is_phase_directory;
 
 /// What to do where a plan cannot be read.
 const REMEDY: &str = "name a plan/ that carota compiled, or compile it again";
+
+/// Larger files are no part of a plan: a report of a large cluster has some ten MiB.
+const LIMIT: u64 = 32 * MAX_FILE;
 
 /// A plan on disk.
 pub struct Committed {
@@ -52,8 +56,8 @@ impl Committed {
     pub fn read(root: &Path) -> Result<Committed> {
         let shown = root.to_string_lossy();
         let at = |name: &str| format!("{shown}/{name}");
-        let read = |name: &str, limit| input::read_text(&root.join(name), &at(name), limit, REMEDY);
-        let text = read("plan.json", 16 * MAX_FILE)?;
+        let read = |name: &str| input::read_text(&root.join(name), &at(name), LIMIT, REMEDY);
+        let text = read("plan.json")?;
         let json: Value = serde_json::from_str(&text)
             .map_err(|e| unusable(&at("plan.json"), format!("it is not JSON: {e}")))?;
         if json.get("carota").and_then(Value::as_u64) != Some(1) {
@@ -62,7 +66,7 @@ impl Committed {
                 "it is not a plan of this version of carota".into(),
             ));
         }
-        let digest = sha256(read("SHA256SUMS", MAX_FILE)?);
+        let digest = sha256(read("SHA256SUMS")?);
         Ok(Committed {
             root: root.to_owned(),
             json,
@@ -89,7 +93,11 @@ impl Committed {
     /// A file of the plan; None where there is none.
     pub fn text(&self, path: &str) -> Result<Option<String>> {
         let label = format!("{}/{path}", self.root.to_string_lossy());
-        input::read_text_if_any(&self.root.join(path), &label, REMEDY)
+        let path = self.root.join(path);
+        match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            _ => input::read_text(&path, &label, LIMIT, REMEDY).map(Some),
+        }
     }
 
     /// The paths of its files, in order.
