@@ -107,11 +107,7 @@ fn the_examples_of_the_help_run() {
         if words[0] == "init" {
             fs::rename(folder.join("kept.toml"), folder.join("cluster.toml")).unwrap();
         }
-        let wanted = if line.contains("kubeadm-1.20/plan plans/kubeadm-ha/plan") {
-            1
-        } else {
-            0
-        };
+        let wanted = i32::from(line.contains("kubeadm-1.20/plan plans/kubeadm-ha/plan"));
         assert_eq!(
             output.status.code(),
             Some(wanted),

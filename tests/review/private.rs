@@ -173,7 +173,9 @@ fn no_private_value_of_a_run_is_in_anything_that_may_be_seen() {
         }
         keys.extend(blocks);
     }
-    keys.iter().for_each(|key| add_key(&mut all, key));
+    for key in &keys {
+        add_key(&mut all, key);
+    }
     // 3 CAs and 38 leaves, some of which share a key's file.
     assert!(
         keys.len() >= 3 + 38 && all.count() > 20 * keys.len(),
@@ -203,7 +205,9 @@ fn no_private_value_of_a_run_is_in_anything_that_may_be_seen() {
             "the bundle of {node} has another's private value"
         );
         let mut mine = Needles::default();
-        own.iter().for_each(|key| add_key(&mut mine, key));
+        for key in own {
+            add_key(&mut mine, key);
+        }
         assert!(
             mine.found_in(&tar),
             "the search finds nothing: it is broken"

@@ -21,7 +21,7 @@ fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
         match (line.starts_with('|'), inside) {
             (true, false) => out.push((cells(line), Vec::new())),
             (true, true) if !line.starts_with("| ---") => {
-                out.last_mut().unwrap().1.push(cells(line))
+                out.last_mut().unwrap().1.push(cells(line));
             }
             _ => {}
         }

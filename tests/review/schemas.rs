@@ -117,6 +117,7 @@ fn declared_keys(schema: &Value, out: &mut BTreeSet<String>) {
 
 #[test]
 fn a_plan_json_that_is_not_one_is_refused_by_the_schema() {
+    type Change<'a> = &'a dyn Fn(&mut Value);
     let text = fs::read_to_string(example().join("plan/plan.json")).unwrap();
     let plan: Value = serde_json::from_str(&text).unwrap();
     let changed = |change: &dyn Fn(&mut Value)| {
@@ -124,7 +125,7 @@ fn a_plan_json_that_is_not_one_is_refused_by_the_schema() {
         change(&mut plan);
         wrong("plan", &plan)
     };
-    let cases: [(&str, &dyn Fn(&mut Value)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("another version", &|p| p["carota"] = json!(2)),
         ("an unknown field", &|p| p["phases"][0]["extra"] = json!(1)),
         ("a missing field", &|p| {
