@@ -1,4 +1,4 @@
-//! A headless Chromium on a leash: the DevTools protocol over a pair of pipes, as JSON with a NUL
+//! A headless Chromium on a leash: the `DevTools` protocol over a pair of pipes, as JSON with a NUL
 //! after each message. No port, no driver, no crate. Every wait has an end, and when the test ends
 //! the browser does.
 
@@ -78,20 +78,20 @@ impl Browser {
             events: Vec::new(),
             profile,
         };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let target = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let session = browser.call(
             "Target.attachToTarget",
-            json!({"targetId": target["targetId"], "flatten": true}),
+            &json!({"targetId": target["targetId"], "flatten": true}),
         );
-        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        browser.session = session["sessionId"].as_str().unwrap().into();
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser
     }
 
     /// Calls a method of the protocol and waits for its result.
-    pub fn call(&mut self, method: &str, params: Value) -> Value {
+    pub fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});
         if !self.session.is_empty() {
@@ -123,7 +123,7 @@ impl Browser {
     pub fn open(&mut self, file: &Path) {
         self.events.clear();
         let url = format!("file://{}", file.display());
-        self.call("Page.navigate", json!({"url": url}));
+        self.call("Page.navigate", &json!({"url": url}));
         let loaded = |message: &Value| message["method"] == "Page.loadEventFired";
         if !self.events.iter().any(loaded) {
             let event = self.wait("the page's load", loaded);
@@ -135,7 +135,7 @@ impl Browser {
     pub fn eval(&mut self, expression: &str) -> Value {
         let mut result = self.call(
             "Runtime.evaluate",
-            json!({"expression": expression, "returnByValue": true, "awaitPromise": true}),
+            &json!({"expression": expression, "returnByValue": true, "awaitPromise": true}),
         );
         assert!(result.get("exceptionDetails").is_none(), "{result}");
         result["result"]["value"].take()
@@ -145,11 +145,11 @@ impl Browser {
     pub fn look(&mut self, width: u32, scheme: &str) {
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false}),
+            &json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false}),
         );
         self.call(
             "Emulation.setEmulatedMedia",
-            json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]}),
+            &json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]}),
         );
     }
 
@@ -165,9 +165,9 @@ impl Browser {
         if !text.is_empty() {
             down["text"] = json!(text);
         }
-        self.call("Input.dispatchKeyEvent", down);
+        self.call("Input.dispatchKeyEvent", &down);
         let up = json!({"type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code});
-        self.call("Input.dispatchKeyEvent", up);
+        self.call("Input.dispatchKeyEvent", &up);
     }
 
     /// What the page complained about, in the console or by an exception.

@@ -74,7 +74,7 @@ fn it_is_whole_without_script_and_network() {
     let mut browser = Browser::start();
     browser.call(
         "Emulation.setScriptExecutionDisabled",
-        json!({"value": true}),
+        &json!({"value": true}),
     );
     browser.open(&plan().join("report.html"));
     browser.eval(PAGE);
@@ -339,7 +339,7 @@ fn search_and_filter_show_what_is_on_a_node() {
     }
     // Words narrow it further; nothing is found where nothing is.
     browser.eval("document.querySelector('#words').focus()");
-    browser.call("Input.insertText", json!({"text": "KUBELET.conf issuer"}));
+    browser.call("Input.insertText", &json!({"text": "KUBELET.conf issuer"}));
     let settled =
         "new Promise((done) => setTimeout(() => done(probe.choose('node:worker-2')), 300))";
     let found = browser.eval(settled);
@@ -349,7 +349,7 @@ fn search_and_filter_show_what_is_on_a_node() {
         "{found}"
     );
     assert_eq!(browser.eval("CSS.highlights.get('found').size > 0"), true);
-    browser.call("Input.insertText", json!({"text": " no-such-word"}));
+    browser.call("Input.insertText", &json!({"text": " no-such-word"}));
     let nothing = browser.eval(settled);
     assert_eq!(
         (&nothing["changes"], &nothing["phases"]),
@@ -370,7 +370,7 @@ fn search_and_filter_show_what_is_on_a_node() {
 fn on_paper_every_change_stands_open() {
     let mut browser = opened(&plan().join("report.html"));
     // Without the script's help, as where there is none.
-    browser.call("Emulation.setEmulatedMedia", json!({"media": "print"}));
+    browser.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));
     let closed = browser.eval(
         "[...document.querySelectorAll('details:not([open]) .diff')].filter((d) => d.checkVisibility({contentVisibilityAuto: true}) && d.getBoundingClientRect().height > 10).length",
     );
@@ -379,7 +379,7 @@ fn on_paper_every_change_stands_open() {
         browser.eval("document.querySelector('nav').checkVisibility()"),
         false
     );
-    let pdf = browser.call("Page.printToPDF", json!({"printBackground": true}));
+    let pdf = browser.call("Page.printToPDF", &json!({"printBackground": true}));
     let pdf = BASE64.decode(pdf["data"].as_str().unwrap()).unwrap();
     assert!(pdf.starts_with(b"%PDF-"));
     assert!(
