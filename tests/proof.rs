@@ -861,3 +861,137 @@ fn other_judges_answer_every_question_of_the_proof_alike() {
         });
     }
 }
+
+/// Runs `run` with a rotation of an example whose cluster.toml is changed; CAs are minted for this run.
+fn with_toml(example: &Path, (from, to): (&str, &str), run: impl FnOnce(&Rotation<'_>)) {
+    let toml = fs::read_to_string(example.join("cluster.toml")).unwrap();
+    assert!(toml.contains(from));
+    let spec = Spec::parse(&toml.replace(from, to), "cluster.toml").unwrap();
+    let start = snapshot::read(&example.join(&spec.snapshot), &spec).unwrap();
+    let keyring = Keyring::load(Path::new("no secrets here")).unwrap();
+    let mut issuer = Issuer::new(&spec.id, None, keyring);
+    let rotation = Rotation::prepare(&spec, start, &mut issuer, &mut BTreeMap::new()).unwrap();
+    run(&rotation);
+}
+
+#[test]
+fn a_key_that_does_not_change_with_its_certificate_is_noticed() {
+    let keys = ("leaf_keys = \"keep\"", "leaf_keys = \"new\"");
+    with_toml(&example("kubeadm-1.20"), keys, |rotation| {
+        let done = phases::run(rotation, &rotation.start).unwrap();
+        let points = points(&done);
+        let proof = prove(rotation, &points);
+        assert!(proof.holds(), "{}", proof.render_text());
+        let between: Vec<_> = proof
+            .outages
+            .iter()
+            .filter(|outage| outage.name == "outage:key-pairs")
+            .collect();
+        let [between] = between[..] else {
+            panic!("{:?}", proof.outages)
+        };
+        assert_eq!((between.phase, between.minor), (14, true));
+        assert!(between.scope.contains("etcd on cp-2"), "{}", between.scope);
+        let node = NodeName::new("cp-2").unwrap();
+        let at = points.iter().position(|point| {
+            point.phase == 14
+                && point
+                    .state
+                    .changed_files(&rotation.start)
+                    .contains_key(&node)
+        });
+        let before = points[at.unwrap() - 1].state.clone();
+        for name in ["apiserver.key", "apiserver.crt", "etcd/peer.key"] {
+            let path = NodePath::new(&format!("/etc/kubernetes/pki/{name}")).unwrap();
+            let mut half = points.clone();
+            for point in &mut half {
+                let files = &mut Arc::make_mut(point.state.nodes.get_mut(&node).unwrap()).files;
+                files.insert(path.clone(), before.nodes[&node].files[&path].clone());
+            }
+            let proof = prove(rotation, &half);
+            let named = proof.broken.iter().any(|b| {
+                b.phase == 14 && b.reason.contains("does not belong") && b.client.contains("cp-2")
+            });
+            assert!(named, "{name}: {}", proof.render_text());
+        }
+    });
+}
+
+#[test]
+fn who_shows_kubelets_a_certificate_is_an_edge() {
+    with_example(&example("kubeadm-ha"), |rotation, done| {
+        let mut points = points(&done);
+        let node = NodeName::new("worker-1").unwrap();
+        let paths = ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/pki/ca.crt"];
+        for point in points.iter_mut().filter(|point| point.phase >= 10) {
+            for path in paths.map(|path| NodePath::new(path).unwrap()) {
+                let files = &mut Arc::make_mut(point.state.nodes.get_mut(&node).unwrap()).files;
+                files.insert(
+                    path.clone(),
+                    rotation.start.nodes[&node].files[&path].clone(),
+                );
+            }
+        }
+        let proof = prove(rotation, &points);
+        let broken = |client: &str, phase: u8| {
+            proof.broken.iter().any(|b| {
+                (b.client.as_str(), b.server.as_str()) == (client, "kubelet on worker-1")
+                    && b.direction == Direction::ServerRefusesClient
+                    && b.phase == phase
+            })
+        };
+        let text = proof.render_text();
+        assert!(
+            broken("whoever gets a certificate from the cluster", 12),
+            "{text}"
+        );
+        assert!(broken("user alice", 13), "{text}");
+        assert!(broken("API server on cp-1", 14), "{text}");
+    });
+}
+
+/// The same rotation undone: the states in reverse, each process started again where its step is
+/// undone.
+fn undone(points: &[Point]) -> Vec<Point> {
+    let mut out: Vec<Point> = Vec::new();
+    for (number, at) in (0..points.len()).rev().enumerate() {
+        let mut point = points[at].clone();
+        point.state.number = number;
+        point.state.started = match out.last() {
+            Some(last) => last.state.started.clone(),
+            None => BTreeMap::new(),
+        };
+        if let Some(step) = points.get(at + 1) {
+            for process in step.state.restarted_since(&points[at].state) {
+                point.state.started.insert(process, point.state.number);
+            }
+            // The step that is undone, not the one that led here.
+            (point.phase, point.name) = (step.phase, step.name.clone());
+            (point.step, point.serial) = (step.step, step.serial);
+            point.title = format!("undo: {}", step.title);
+        }
+        out.push(point);
+    }
+    out
+}
+
+#[test]
+fn the_way_back_holds_until_old_trust_goes() {
+    for example in common::examples() {
+        with_example(&example, |rotation, done| {
+            let points = points(&done);
+            let until = |phase: u8| {
+                let there: Vec<Point> = points
+                    .iter()
+                    .filter(|p| p.phase <= phase)
+                    .cloned()
+                    .collect();
+                prove(rotation, &undone(&there))
+            };
+            let proof = until(16);
+            assert!(proof.holds(), "{}", proof.render_text());
+            // And is no empty promise: an old API server under clients that trust the new CA alone.
+            assert!(!until(20).holds());
+        });
+    }
+}

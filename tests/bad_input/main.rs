@@ -11,5 +11,6 @@ mod description;
 mod lock;
 mod manifests;
 mod output;
+mod readers;
 mod snapshot;
 mod trust;
