@@ -417,7 +417,7 @@ follow_names() {
         esac
         resolve_quietly "$named" || continue
         if looks_relevant "$root$resolved"; then add "$named"; fi
-      elif [ -d "$root$resolved" ] && [ "$round" -eq 1 ]; then
+      elif [ -d "$root$resolved" ] && [ "$round" -eq 1 ] && ! system_path "$resolved/"; then
         add_certificates "$resolved"
       fi
     done 3<"$work/names.$round"

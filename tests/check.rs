@@ -59,6 +59,24 @@ fn the_examples_are_the_same_in_a_clone_without_secrets() {
     }
 }
 
+/// The collector writes `kubectl version` beside the lists of objects.
+#[test]
+fn the_version_of_a_collected_cluster_is_no_list_of_objects() {
+    let folder = current();
+    fs::write(
+        folder.path().join("snapshot/cluster/version.yaml"),
+        "clientVersion:\n  gitVersion: v1.34.4\nserverVersion:\n  gitVersion: v1.34.4\n",
+    )
+    .unwrap();
+    let output = carota(&["check", "cluster.toml"], folder.path());
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 #[test]
 fn every_kind_of_tampering_is_found_at_its_place() {
     let script = "plan/05-apiserver-trust/apply.sh";

@@ -1086,6 +1086,16 @@ fn hostile_root(dir: &Path, k: &Keys) -> PathBuf {
         "/etc/systemd/system/kube-apiserver.service",
         b"[Service]\nEnvironmentFile=-/opt/kube/apiserver.env\nExecStart=/usr/local/bin/kube-apiserver --client-ca-file=/opt/kube/tls/ca.pem --token-auth-file=/etc/kubernetes/tokens.csv \\\n  --kubeconfig=/opt/kube/scheduler.yaml --audit-log-path=/var/log/audit.log\n",
     );
+    // The system's own trust store, which kubeadm mounts into API servers: nothing of the cluster's.
+    put(
+        "/etc/kubernetes/manifests/kube-apiserver.yaml",
+        b"volumes:\n- hostPath:\n    path: /etc/ssl/certs\n- hostPath:\n    path: /usr/share/ca-certificates\n",
+    );
+    put(
+        "/usr/share/ca-certificates/mozilla/Root.crt",
+        k.certificate.as_bytes(),
+    );
+    put("/etc/ssl/certs/Root.pem", k.certificate.as_bytes());
     put("/opt/kube/apiserver.env", b"DB_PASSWORD=s3cretDD\n");
     put("/opt/kube/tls/ca.pem", k.certificate.as_bytes());
     put("/opt/kube/tls/ca-key.pem", k.ec.as_bytes());
@@ -1204,6 +1214,7 @@ fn a_hostile_node_is_gathered_without_its_private_values() {
             ("x", "/etc/kubernetes/etcd.db"),
             ("x", "/etc/kubernetes/huge.yaml"),
             ("l", "/etc/kubernetes/loop.conf"),
+            ("f", "/etc/kubernetes/manifests/kube-apiserver.yaml"),
             (
                 "f",
                 "/etc/kubernetes/new%0Aline%09and $(id) 'quote\" %C3%A9%25.conf"
