@@ -126,10 +126,11 @@ fn one(
     let versions = timeline.node_versions(node);
     let mut known: Vec<(String, String)> = Vec::new();
     let mut last: Option<(NodePath, String)> = None;
-    for now in 0..timeline.len() {
-        if versions[now] != now {
-            continue;
-        }
+    let changes = versions
+        .iter()
+        .enumerate()
+        .filter(|(now, since)| now == *since);
+    for (now, _) in changes {
         let running = inputs.artifacts.program(
             timeline.state(now),
             node,

@@ -283,7 +283,7 @@ impl Search<'_> {
             return Ok(());
         };
         if let Some(found) = self.first_in(reader, path) {
-            return Err(self.unknown(reader, at, &found));
+            return Err(unknown(reader, at, &found));
         }
         // A certificate, a key or a kubeconfig names no more files that are read by others.
         if deeper && !file.text.starts_with("-----BEGIN") {
@@ -329,32 +329,32 @@ impl Search<'_> {
             })
         })
     }
+}
 
-    fn unknown(&self, reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {
-        let (what, declare) = match found {
-            Found::Ca(name) => (
-                format!("the old {name} CA"),
-                format!(
-                    "if no other program reads this file, declare it in cluster.toml, and see that the reader restarts \
-                     between phases 09 and 14 and after 19; else give it a file of its own first:\n\n[[trust_consumer]]\n\
-                     file = {}\nmode = \"bundle\"\n",
-                    quoted(path.as_str())
-                ),
+fn unknown(reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {
+    let (what, declare) = match found {
+        Found::Ca(name) => (
+            format!("the old {name} CA"),
+            format!(
+                "if no other program reads this file, declare it in cluster.toml, and see that the reader restarts \
+                 between phases 09 and 14 and after 19; else give it a file of its own first:\n\n[[trust_consumer]]\n\
+                 file = {}\nmode = \"bundle\"\n",
+                quoted(path.as_str())
             ),
-            Found::Leaf { ca, fingerprint } => (
-                format!("a certificate of the old {ca} CA"),
-                format!(
-                    "declare who re-issues it, in cluster.toml:\n\n[[external_leaf]]\nfingerprint = \"{fingerprint}\"\n\
-                     owner = \"…\"\n"
-                ),
+        ),
+        Found::Leaf { ca, fingerprint } => (
+            format!("a certificate of the old {ca} CA"),
+            format!(
+                "declare who re-issues it, in cluster.toml:\n\n[[external_leaf]]\nfingerprint = \"{fingerprint}\"\n\
+                 owner = \"…\"\n"
             ),
-        };
-        let reason = format!(
-            "{} reads {what} from {path}, and the proof does not know whom that connects",
-            reader.who
-        );
-        Diagnostic::new(Code::UnknownReader, reason, declare).at(reader.place.clone())
-    }
+        ),
+    };
+    let reason = format!(
+        "{} reads {what} from {path}, and the proof does not know whom that connects",
+        reader.who
+    );
+    Diagnostic::new(Code::UnknownReader, reason, declare).at(reader.place.clone())
 }
 
 /// A container of a pod, as far as files of the node go.

@@ -93,7 +93,7 @@ pub fn ask_openssl(folder: &Path, questions: &[Question]) -> Vec<Answer> {
         let leaves = members.iter().map(|at| questions[*at].leaf.as_str());
         let said = openssl_verify(folder, &alike, leaves);
         for at in members {
-            answers[at] = said[&questions[at].leaf].clone();
+            answers[at].clone_from(&said[&questions[at].leaf]);
         }
     }
     answers
