@@ -41,6 +41,17 @@ pub struct PlanFile {
     pub text: String,
     /// Whether it is to be executable.
     pub executable: bool,
+    sha256: String,
+}
+
+impl PlanFile {
+    fn new(text: String, executable: bool) -> PlanFile {
+        PlanFile {
+            sha256: sha256(&text),
+            text,
+            executable,
+        }
+    }
 }
 
 /// The whole output of a compile.
@@ -164,7 +175,7 @@ fn phase_files(
     let folder = view.directory();
     let mut put = |path: String, text: String, executable: bool| {
         let path = format!("{folder}/{path}");
-        out.push((path, PlanFile { text, executable }));
+        out.push((path, PlanFile::new(text, executable)));
     };
     let phase = scripts::phase_file(rotation, view, previous);
     put("PHASE".into(), phase, false);
@@ -202,23 +213,24 @@ pub fn plan(
         missing_secrets,
     } = phases;
     let mut put = |path: String, text: String| {
-        let executable = false;
-        files.insert(path, PlanFile { text, executable });
+        files.insert(path, PlanFile::new(text, false));
     };
     for (name, text) in scripts::library() {
         put(format!("lib/{name}"), text);
     }
-    let json = json::plan(rotation, &views, coverage, proof);
+    let (report, (json, readme)) = parallel::both(
+        || report::plan(rotation, &views, coverage, proof),
+        || {
+            let json = json::plan(rotation, &views, coverage, proof);
+            (json, readme::plan(rotation, &views, coverage, proof))
+        },
+    );
     put("plan.json".into(), json);
-    let readme = readme::plan(rotation, &views, coverage, proof)?;
-    put("README.md".into(), readme);
-    let report = report::plan(rotation, &views, coverage, proof)?;
-    put("report.html".into(), report);
-    let sums = sums(&files);
-    let digest = sha256(&sums);
-    let executable = false;
-    let text = sums;
-    files.insert("SHA256SUMS".into(), PlanFile { text, executable });
+    put("README.md".into(), readme?);
+    put("report.html".into(), report?);
+    let sums = PlanFile::new(sums(&files), false);
+    let digest = sums.sha256.clone();
+    files.insert("SHA256SUMS".into(), sums);
     Ok(Plan {
         files,
         secrets,
@@ -242,11 +254,8 @@ fn fills_tokens(rotation: &Rotation) -> Result<bool> {
 
 /// `SHA256SUMS` of all files, as `sha256sum -c` reads it.
 fn sums(files: &BTreeMap<String, PlanFile>) -> String {
-    let files: Vec<_> = files.iter().collect();
-    parallel::map(&files, |(path, file)| {
-        format!("{}  ./{path}\n", sha256(&file.text))
-    })
-    .concat()
+    let line = |(path, file): (&String, &PlanFile)| format!("{}  ./{path}\n", file.sha256);
+    files.iter().map(line).collect()
 }
 
 /// A private file: every reference replaced by its value. None where a value is not here.
