@@ -27,7 +27,9 @@ pub const PHASE: Phase = Phase {
           old certificate for up to a year and be locked out in 18 (gap G7).",
     way_back: WayBack::until(
         18,
-        "restores the old certificates, which are trusted until then.",
+        "restores the old certificates, which are trusted until then. Users who took their new kubeconfig \
+         must put back the former one before 10 or 05 is undone: from then on nobody knows the new \
+         certificate.",
     ),
     run,
 };
