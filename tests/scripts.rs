@@ -1605,7 +1605,17 @@ fn the_neighbours_and_acknowledgements_are_asked() {
             &ack,
             (20, "then add --i-checked"),
         );
-        assert!(with_api(&[]).status.success());
+        // A pod is reported ready some seconds after its process answers: that is waited for.
+        let static_pods = cluster.join("static-pods");
+        put(&static_pods, "cp-2 etcd-cp-2 False\n");
+        let ready = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            put(&static_pods, "cp-2 etcd-cp-2 True\n");
+        });
+        let output = with_api(&["--timeout", "60"]);
+        ready.join().expect("the file is written");
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("waiting for the other control-plane nodes"));
         fixture.succeeds(shell, FIRST, "rollback", &root, &["--i-checked"]);
 
         // The other half of the plan, when it comes first.
