@@ -49,11 +49,11 @@ on() {
 
 # within SECONDS WHAT COMMAND…: until COMMAND succeeds
 within() {
-    seconds=$1 what=$2
+    seconds=$1 waited=$2
     shift 2
     deadline=$(($(date +%s) + seconds))
     until "$@" >"$lab/within.log" 2>&1; do
-        [ "$(date +%s)" -lt "$deadline" ] || stop "$what: not within $seconds s: $(tail -n 5 "$lab/within.log")"
+        [ "$(date +%s)" -lt "$deadline" ] || stop "$waited: not within $seconds s: $(tail -n 5 "$lab/within.log")"
         sleep 1
     done
 }
