@@ -79,7 +79,7 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
             push(
                 "local-kubelet",
                 format!(
-                    "kubectl logs and exec into pods on {}, while that node's API server restarts: its kubelet asks no other one",
+                    "kubectl logs and exec into pods on {}, while that node's API server restarts: its kubelet asks no other one, nor does it renew its lease, so that the node is reported NotReady, and its pods leave their Services, when that takes longer than some 40 s",
                     affected.join(", ")
                 ),
                 true,
