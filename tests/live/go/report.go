@@ -78,12 +78,16 @@ func report(phasesFile, out string, records []string) error {
 }
 
 // The phase of a request is the last that had begun when the request ended: what a step breaks, it breaks from then on.
+// What was asked before the first step says nothing of a rotation.
 func count(rows map[[2]string]*Row, steps []Phase, r Record) {
-	phase := "before"
+	phase := ""
 	for _, step := range steps {
 		if step.Began <= r.At+r.Took {
 			phase = step.Name
 		}
+	}
+	if phase == "" {
+		return
 	}
 	row := rows[[2]string{phase, r.Kind}]
 	if row == nil {
