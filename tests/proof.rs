@@ -128,6 +128,22 @@ struct Mutant {
     points: Vec<Point>,
 }
 
+/// A kubelet of kubeadm 1.33 and later asks its own API server alone, which asks its own etcd alone.
+#[test]
+fn what_a_control_planes_own_restarts_take_away_is_named() {
+    let named = |example_name: &str| {
+        let mut phases = Vec::new();
+        with_example(&example(example_name), |rotation, done| {
+            let outages = prove(rotation, &points(&done)).outages;
+            let local = outages.iter().filter(|o| o.name == "outage:local-kubelet");
+            phases.extend(local.map(|o| o.phase));
+        });
+        phases
+    };
+    assert_eq!(named("kubeadm-ha"), [5, 7, 14, 18]);
+    assert_eq!(named("kubeadm-1.20"), [0_u8; 0]);
+}
+
 /// Leaves out one restart: whoever should have started at `at` runs on.
 fn without_restart(points: &[Point], at: usize, process: &Process) -> Vec<Point> {
     let started = points[at].state.started.get(process).copied();

@@ -68,9 +68,11 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
                 push(name, scope, false);
             }
         }
-        let affected: Vec<_> = by_program
-            .get(&Program::Apiserver)
-            .into_iter()
+        // Without its etcd an API server answers nothing either. Seen live: the kubelet wants to delete the old mirror
+        // pod first, waits for that same API server in vain, and starts the new etcd only after some 40 s.
+        let affected: BTreeSet<_> = [Program::Apiserver, Program::Etcd]
+            .iter()
+            .filter_map(|program| by_program.get(program))
             .flatten()
             .filter(|node| local.contains(**node))
             .map(ToString::to_string)
@@ -79,8 +81,8 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
             push(
                 "local-kubelet",
                 format!(
-                    "kubectl logs and exec into pods on {}, while that node's API server restarts: its kubelet asks no other one, nor does it renew its lease, so that the node is reported NotReady, and its pods leave their Services, when that takes longer than some 40 s",
-                    affected.join(", ")
+                    "kubectl logs and exec into pods on {}, while that node's API server, or the etcd that it asks, restarts: its kubelet asks no other one, nor does it renew its lease, so that the node is reported NotReady, and its pods leave their Services, when that takes longer than some 40 s",
+                    affected.into_iter().collect::<Vec<_>>().join(", ")
                 ),
                 true,
             );
