@@ -87,6 +87,13 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
                 true,
             );
         }
+        if restarted.iter().any(|p| matches!(p, Process::Kubelet(_))) {
+            push(
+                "kubelet",
+                "kubectl logs and exec into pods on a node, for some seconds after its kubelet restarts".to_owned(),
+                true,
+            );
+        }
         let away = workloads_away(moment.state, &restarted);
         if !away.is_empty() {
             push(

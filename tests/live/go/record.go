@@ -62,7 +62,8 @@ const attempts = 6
 func passing(err error) bool {
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		return refusal.Status == http.StatusTooManyRequests || refusal.Status >= 500 && !strings.Contains(refusal.Text, "x509") && !strings.Contains(refusal.Text, "tls:")
+		// 404: a kubelet that has just started does not know its pods
+		return refusal.Status == http.StatusTooManyRequests || refusal.Status == http.StatusNotFound || refusal.Status >= 500 && !strings.Contains(refusal.Text, "x509") && !strings.Contains(refusal.Text, "tls:")
 	}
 	return !strings.Contains(err.Error(), "x509") && !strings.Contains(err.Error(), "tls:") && !strings.Contains(err.Error(), "certificate")
 }
