@@ -293,10 +293,11 @@ space_at() {
 }
 
 # others_ready: one node at a time, where the phase says so. A pod is reported ready some time after its process has
-# come to answer, and the API may be away for a moment: so it waits before it refuses.
+# come to answer, and the API may be away for a moment: so it waits before it refuses. Where no static pod is restarted
+# there is no quorum to lose, and a worker has nothing to ask with.
 others_ready() {
   key "$phase" serial
-  [ "$value" = 1 ] || return 0
+  [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^static-pod:/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
   end=$(($(date +%s) + timeout)) waiting=''
   until look_at_others; do
