@@ -11,7 +11,7 @@
 #   done           time and plan digest; rolling-back, restored: how far a rollback is
 
 # what main.sh has set
-: "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}"
+: "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}" "${timeout?}" "${checked?}"
 
 # actions PHASE: this node's lines of CHANGES as `n at step set op path mode owner pre post keys`;
 # n counts them, `at` is the n of the first action on the same path.
@@ -292,22 +292,41 @@ space_at() {
     refuse 15 "$place has $free KiB free, $kib are needed for files and backups. Make room; nothing was changed"
 }
 
-# others_ready: one node at a time, where the phase says so
+# others_ready: one node at a time, where the phase says so. A pod is reported ready some time after its process has
+# come to answer, and the API may be away for a moment: so it waits before it refuses. Where no static pod is restarted
+# there is no quorum to lose, and a worker has nothing to ask with.
 others_ready() {
   key "$phase" serial
-  [ "$value" = 1 ] || return 0
+  [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^static-pod:/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
-  text="whether the other control-plane nodes are ready"
-  if [ -f "$admin" ] && command -v kubectl >/dev/null 2>&1 && ask_others >"$work/others" 2>"$work/why"; then
-    awk -v me="$node" '$1 != me && $NF != "True"' "$work/others" >"$work/laggards"
-    [ -s "$work/laggards" ] || return 0
-    text=$(awk '{ print "  " $0 }' "$work/laggards")
-    confirmed "$text" ||
-      refuse 20 "another control-plane node is not ready; two at once may cost the quorum. Wait, or repair it (node, what, ready):$nl$text"
-  else
-    text="$text ($(sed 1q "$work/why" 2>/dev/null | visible))"
-    confirmed "$text" || refuse 20 "this phase takes one node at a time, and kubectl with ${admin#"$root"} cannot say here $text. See that they are, then add --i-checked"
+  end=$(($(date +%s) + timeout)) waiting=''
+  until look_at_others; do
+    if [ "$checked" = 1 ] || [ "$dry" = 1 ] || [ -z "$asked" ] || [ "$(date +%s)" -ge "$end" ]; then
+      confirmed "$text" || refuse 20 "$why"
+      return 0
+    fi
+    [ -n "$waiting" ] || say "  waiting for the other control-plane nodes, at most $timeout s:$nl$text"
+    waiting=1
+    sleep 2
+  done
+}
+
+# look_at_others: sets `asked` if there is something to ask with, and else `text` and `why`
+look_at_others() {
+  asked='' text="whether the other control-plane nodes are ready"
+  if [ -f "$admin" ] && command -v kubectl >/dev/null 2>&1; then
+    asked=1
+    if ask_others >"$work/others" 2>"$work/why"; then
+      awk -v me="$node" '$1 != me && $NF != "True"' "$work/others" >"$work/laggards"
+      [ -s "$work/laggards" ] || return 0
+      text=$(awk '{ print "  " $0 }' "$work/laggards")
+      why="another control-plane node is not ready; two at once may cost the quorum. Repair it, then start again (node, what, ready):$nl$text"
+      return 1
+    fi
+    text="$text ($(sed 1q "$work/why" | visible))"
   fi
+  why="this phase takes one node at a time, and kubectl with ${admin#"$root"} cannot say here $text. See that they are, then add --i-checked"
+  return 1
 }
 
 ask_others() {
