@@ -245,7 +245,7 @@ fn mutants(points: &[Point]) -> Vec<Mutant> {
 
 /// What may be left out without harm to a connection, and why. A name stands for all that begin
 /// with it.
-const HARMLESS: [(&str, &str); 26] = [
+const HARMLESS: [(&str, &str); 25] = [
     (
         "01.1 /etc/kubernetes/pki/etcd/ca-new",
         "only the cluster's signer reads a new CA from a file of its own",
@@ -284,7 +284,6 @@ const HARMLESS: [(&str, &str); 26] = [
         "09.1 configmaps/shop/gateway-trust",
         "nobody in the snapshot reads it",
     ),
-    ("10.1 restart of kubelet", "13 restarts it, before 14"),
     (
         "10.1 /var/lib/kubelet/config.yaml",
         "12 puts both CAs under the original name too",
