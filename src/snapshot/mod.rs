@@ -5,6 +5,7 @@
 
 mod files;
 mod objects;
+mod strict;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,9 +18,6 @@ use crate::names::NodeName;
 use crate::parallel;
 use crate::spec::{NodeSpec, Role, Spec};
 use crate::state::State;
-
-/// An object list of a large cluster.
-const MAX_OBJECTS: u64 = 512 << 20;
 
 /// Reads a snapshot for a cluster.toml: its nodes must be those that the snapshot holds.
 ///

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::files::{check_public, disclosed};
-use super::{MAX_OBJECTS, read_text};
+use super::read_text;
+use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
+use crate::input::MAX_LIST;
 use crate::names;
 use crate::parallel;
 use crate::state::ObjectId;
@@ -37,7 +39,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
     let lists = parallel::map(&kinds, |kind| {
         let label = format!("snapshot/cluster/{kind}.yaml");
         let path = folder.join("cluster").join(format!("{kind}.yaml"));
-        let text = read_text(&path, &label, MAX_OBJECTS)?;
+        let text = read_text(&path, &label, MAX_LIST)?;
         check_public(&text, &label)?;
         // what `kubectl version` printed is for people, and no List
         if *kind == "version" {
@@ -55,8 +57,14 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
 /// The objects of one kind, whose name is part of their ids.
 fn read_list(kind: &str, text: &str, label: &str) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
     let mut out = BTreeMap::new();
-    // The YAML crate's own Value refuses duplicate keys; serde_json's would take the last.
-    let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| {
+    let malformed = |why: String| {
+        Diagnostic::new(Code::ObjectMalformed, why, "take the snapshot again")
+            .at(Place::start_of(label))
+    };
+    if text.trim().is_empty() {
+        return Err(malformed("this is empty, and not a List with items".into()));
+    }
+    let Strict(mut list) = serde_yaml::from_str(text).map_err(|e| {
         let place = e.location().map_or_else(
             || Place::start_of(label),
             |at| Place {
@@ -72,12 +80,6 @@ fn read_list(kind: &str, text: &str, label: &str) -> Result<BTreeMap<ObjectId, A
         )
         .at(place)
     })?;
-    let malformed = |why: String| {
-        Diagnostic::new(Code::ObjectMalformed, why, "take the snapshot again")
-            .at(Place::start_of(label))
-    };
-    let mut list = serde_json::to_value(yaml)
-        .map_err(|_| malformed("a key of an object is not text".into()))?;
     let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
         return Err(malformed("this is not a List with items".into()));
     };
