@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::coverage;
 use crate::diagnostic::Result;
-use crate::input::{self, MAX_FILE};
+use crate::input::{self, MAX_FILE, MAX_LOCK};
 use crate::parallel;
 use crate::phases::{self, Done, Part};
 use crate::pki::{
@@ -77,6 +78,7 @@ fn build(
     let lock = input::read_text_if_any(
         &folder.join(LOCK_FILE),
         LOCK_FILE,
+        MAX_LOCK,
         "restore carota.lock from version control",
     )?
     .map(|text| Lock::parse(&text, LOCK_FILE))
@@ -84,22 +86,27 @@ fn build(
     let mut imported = imported(&spec, folder)?;
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
-    let done = phases::run(&rotation, &start)?;
-    let last = done.last().map_or(&rotation.start, phases::Done::after);
+    let renderer = render::Renderer::new(&rotation)?;
+    let (done, directories) = parallel::pipeline(
+        |render| phases::run(&rotation, &start, |done| render(done.clone())),
+        |done: Arc<Done>| renderer.phase(done),
+    );
+    let done = done?;
+    let last = done.last().map_or(&rotation.start, |last| last.after());
     let (proof, rest) = parallel::both(
         || prove(&rotation, &done),
         || {
             let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
             let coverage = coverage::check(&rotation, last)?;
-            Ok((unproven, coverage, render::phases(&rotation, &done)?))
+            Ok((unproven, coverage, renderer.phases(&done, directories)?))
         },
     );
-    let (unproven, coverage, rendered) = rest?;
+    let (unproven, coverage, phases) = rest?;
     let mut proof = proof?;
     proof.weaknesses.extend(unproven);
     proof.weaknesses.sort();
     let unaccepted = unaccepted(&spec, &proof);
-    let plan = render::plan(&rotation, rendered, &coverage, &proof)?;
+    let plan = render::plan(&rotation, phases, &coverage, &proof)?;
     let facts = facts(&rotation, &done, &proof, &plan);
     let stale_sources = coverage
         .stale_sources
@@ -119,7 +126,7 @@ fn build(
 }
 
 /// What a compile was made of, for whoever wants to know.
-fn facts(rotation: &Rotation, done: &[Done], proof: &Proof, plan: &Plan) -> Vec<String> {
+fn facts(rotation: &Rotation, done: &[Arc<Done>], proof: &Proof, plan: &Plan) -> Vec<String> {
     let start = &rotation.start;
     let files: usize = start.nodes.values().map(|node| node.files.len()).sum();
     let steps: usize = done.iter().map(|phase| phase.outcome.steps.len()).sum();
@@ -155,7 +162,7 @@ pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
     let start = snapshot::read(&folder.join(&spec.snapshot), spec)?;
     let mut issuer = Issuer::new(&spec.id, None, Keyring::default());
     let rotation = Rotation::prepare(spec, start.clone(), &mut issuer, &mut BTreeMap::new())?;
-    let done = phases::run(&rotation, &start)?;
+    let done = phases::run(&rotation, &start, |_| ())?;
     Ok(unaccepted(spec, &prove(&rotation, &done)?))
 }
 
@@ -169,8 +176,15 @@ fn unaccepted(spec: &Spec, proof: &Proof) -> Vec<Outage> {
 }
 
 /// Proves the states that the phases made.
-fn prove(rotation: &Rotation, done: &[Done]) -> Result<Proof> {
-    let mut moments = vec![Moment {
+pub fn prove(rotation: &Rotation, done: &[Arc<Done>]) -> Result<Proof> {
+    let window = (rotation.spec.not_before, rotation.spec.window_end);
+    let (moments, pairs) = (moments(rotation, done), pairs(rotation));
+    trust::prove(&moments, window, rotation.spec.kubernetes, &pairs)
+}
+
+/// The cluster before the rotation, and after each step.
+fn moments<'a>(rotation: &'a Rotation, done: &'a [Arc<Done>]) -> Vec<Moment<'a>> {
+    let mut out = vec![Moment {
         phase: 0,
         phase_name: "preflight".to_owned(),
         step: 0,
@@ -180,7 +194,7 @@ fn prove(rotation: &Rotation, done: &[Done]) -> Result<Proof> {
     }];
     for phase in done {
         for (index, step) in phase.outcome.steps.iter().enumerate() {
-            moments.push(Moment {
+            out.push(Moment {
                 phase: phase.phase.number,
                 phase_name: phase.phase.name.to_owned(),
                 step: index + 1,
@@ -193,8 +207,7 @@ fn prove(rotation: &Rotation, done: &[Done]) -> Result<Proof> {
             });
         }
     }
-    let window = (rotation.spec.not_before, rotation.spec.window_end);
-    trust::prove(&moments, window, rotation.spec.kubernetes, &pairs(rotation))
+    out
 }
 
 /// The rotated CAs, old and new.
@@ -246,14 +259,15 @@ fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
             spec.file
         );
         let text = input::read_text(&folder.join(certificate), certificate, MAX_FILE, &remedy)?;
-        let source =
-            if let Some(key_text) = input::read_text_if_any(&folder.join(key), key, &remedy)? {
-                let key_text = PrivateText::new(key_text);
-                CaSource::Import(SigningCa::import(&text, certificate, &key_text, key)?)
-            } else {
-                let (certificate, chain) = pki::import_public(&text, certificate)?;
-                CaSource::ImportPublic { certificate, chain }
-            };
+        let source = if let Some(key_text) =
+            input::read_text_if_any(&folder.join(key), key, MAX_FILE, &remedy)?
+        {
+            let key_text = PrivateText::new(key_text);
+            CaSource::Import(SigningCa::import(&text, certificate, &key_text, key)?)
+        } else {
+            let (certificate, chain) = pki::import_public(&text, certificate)?;
+            CaSource::ImportPublic { certificate, chain }
+        };
         out.insert(name, source);
     }
     Ok(out)

@@ -10,6 +10,12 @@ use crate::diagnostic::{Code, Diagnostic, Place, Result};
 /// No file of a cluster's configuration is larger, in bytes; the collector withholds what is.
 pub const MAX_FILE: u64 = 4 << 20;
 
+/// No list of a large cluster's objects is larger, in bytes.
+pub const MAX_LIST: u64 = 512 << 20;
+
+/// No lock is larger, in bytes: one of five thousand nodes has seven million.
+pub const MAX_LOCK: u64 = 64 << 20;
+
 /// Reads a text file of at most `limit` bytes. `label` is its name in messages, `remedy` what to do
 /// if it cannot be read.
 pub fn read_text(path: &Path, label: &str, limit: u64, remedy: &str) -> Result<String> {
@@ -38,9 +44,14 @@ pub fn read_text(path: &Path, label: &str, limit: u64, remedy: &str) -> Result<S
 }
 
 /// The same for a file that may be absent.
-pub fn read_text_if_any(path: &Path, label: &str, remedy: &str) -> Result<Option<String>> {
+pub fn read_text_if_any(
+    path: &Path,
+    label: &str,
+    limit: u64,
+    remedy: &str,
+) -> Result<Option<String>> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        _ => read_text(path, label, MAX_FILE, remedy).map(Some),
+        _ => read_text(path, label, limit, remedy).map(Some),
     }
 }

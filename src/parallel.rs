@@ -3,6 +3,7 @@
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 /// What `work` makes of each item, in the order of the items.
@@ -46,6 +47,22 @@ pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() 
     })
 }
 
+/// What `make` gives, and what `work` makes of each item that `make` hands over meanwhile, in their
+/// order.
+pub fn pipeline<T: Send, A, R: Send>(
+    make: impl FnOnce(&mut dyn FnMut(T)) -> A,
+    work: impl Fn(T) -> R + Send,
+) -> (A, Vec<R>) {
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| receiver.into_iter().map(work).collect());
+        // Nobody listens any more only after a panic, which comes up where the worker is joined.
+        let out = make(&mut |item| drop(sender.send(item)));
+        drop(sender);
+        (out, joined(worker))
+    })
+}
+
 /// A panic goes on where the thread is waited for.
 fn joined<R>(thread: thread::ScopedJoinHandle<'_, R>) -> R {
     thread
@@ -73,6 +90,23 @@ mod tests {
     #[test]
     fn both_are_done() {
         assert_eq!(both(|| 1, || "two"), (1, "two"));
+    }
+
+    #[test]
+    fn what_is_handed_over_comes_out_worked_on_in_order() {
+        let hand_over = |to: &mut dyn FnMut(u32)| {
+            (0..50).for_each(to);
+            "made"
+        };
+        let (made, doubled) = pipeline(hand_over, |n| 2 * n);
+        let expected: Vec<u32> = (0..50).map(|n| 2 * n).collect();
+        assert_eq!((made, doubled), ("made", expected));
+    }
+
+    #[test]
+    #[should_panic(expected = "seven")]
+    fn a_panic_of_a_pipeline_is_not_lost() {
+        pipeline(|to| (0..50).for_each(to), |n| assert!(n != 7, "seven"));
     }
 
     #[test]

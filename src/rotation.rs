@@ -4,7 +4,7 @@
 //! Made once from the first State, before any phase runs, so that phases are pure. Checks here what
 //! must hold of the cluster as it is: usable CAs, no bundle where one CA is expected, keys apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,7 @@ use crate::edit::kubeconfig::{CertSource, Kubeconfig, looks_like_kubeconfig};
 use crate::edit::pem;
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
+use crate::parallel;
 use crate::pki::{self, Certificate, Issued, Issuer, LeafRequest, PrivateText};
 use crate::spec::{CaName, LeafKeys, NewCa, Role, Spec};
 use crate::state::{Node, ObjectId, State};
@@ -655,21 +656,35 @@ fn shared_key(name: CaName, label: &str) -> Diagnostic {
 
 /// Every leaf certificate of a rotated CA that something uses: in files, kubeconfigs and Secrets.
 fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<FoundLeaf>> {
-    let mut out = Vec::new();
-    let mut take = |certificate: Certificate, holder: Holder| {
-        let ca = cas.values().find(|pair| {
+    let held = held_certificates(state)?;
+    let mut distinct: Vec<&Certificate> = held.iter().map(|(c, _)| c).collect();
+    distinct.sort_unstable_by_key(|certificate| certificate.fingerprint());
+    distinct.dedup();
+    let signers = parallel::map(&distinct, |certificate| {
+        let signer = cas.values().find(|pair| {
             certificate.issuer_der() == pair.old.subject_der()
-                && certificate != pair.old
+                && **certificate != pair.old
                 && !certificate.is_ca()
                 && certificate.signed_by(&pair.old)
         });
-        if let Some(pair) = ca {
-            out.push(FoundLeaf {
-                ca: pair.name,
-                certificate,
-                holder,
-            });
-        }
+        Some((certificate.fingerprint(), signer?.name))
+    });
+    let signers: HashMap<&str, CaName> = signers.into_iter().flatten().collect();
+    let leaf = |(certificate, holder): &(Certificate, Holder)| {
+        Some(FoundLeaf {
+            ca: *signers.get(certificate.fingerprint())?,
+            certificate: certificate.clone(),
+            holder: holder.clone(),
+        })
+    };
+    Ok(held.iter().filter_map(leaf).collect())
+}
+
+/// Every certificate that something uses, once for each place that holds it.
+fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
+    let mut out = Vec::new();
+    let mut take = |certificates: Vec<Certificate>, holder: Holder| {
+        out.extend(certificates.into_iter().map(|c| (c, holder.clone())));
     };
     for (node, files) in &state.nodes {
         for (path, file) in files.regular_files() {
@@ -677,28 +692,22 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
                 continue;
             }
             let label = snapshot_file(node, path);
+            let holder = || Holder::File(node.clone(), path.clone());
             if file.text.contains("BEGIN CERTIFICATE") {
-                for certificate in pki::certificates_in_pem(&file.text, &label)? {
-                    take(certificate, Holder::File(node.clone(), path.clone()));
-                }
+                take(pki::certificates_in_pem(&file.text, &label)?, holder());
             }
             if looks_like_kubeconfig(&file.text) {
-                for certificate in client_certificates(&file.text, &label)? {
-                    take(certificate, Holder::File(node.clone(), path.clone()));
-                }
+                take(client_certificates(&file.text, &label)?, holder());
             }
         }
     }
     for (user, text) in &state.users {
         let label = format!("snapshot/users/{user}.kubeconfig");
-        for certificate in client_certificates(text, &label)? {
-            take(certificate, Holder::User(user.clone()));
-        }
+        let holder = Holder::User(user.clone());
+        take(client_certificates(text, &label)?, holder);
     }
     for (id, _, certificates) in secret_certificates(state)? {
-        for certificate in certificates {
-            take(certificate, Holder::Secret(id.clone()));
-        }
+        take(certificates, Holder::Secret(id));
     }
     Ok(out)
 }

@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use carota::compile::compile;
 use carota::names::{NodeName, NodePath};
 use carota::phases::{self, Done, Part, Phase};
 use carota::pki::{Certificate, Issuer, Keyring, Lock, Purpose, verify};
 use carota::rotation::Rotation;
 use carota::snapshot;
 use carota::spec::{CaName, Spec};
-use carota::state::{Entry, Node, Process, State};
+use carota::state::{Entry, Process, State};
 use carota::trust::{self, BrokenEdge, Direction, Moment, Proof, Question, Role};
 use common::judges::{self, ask_go, ask_openssl, go_is_here};
 
@@ -29,7 +30,7 @@ struct Point {
 }
 
 /// The points of a finished rotation.
-fn points(done: &[Done]) -> Vec<Point> {
+fn points(done: &[Arc<Done>]) -> Vec<Point> {
     let mut out = vec![Point {
         phase: 0,
         name: done[0].phase.name.to_owned(),
@@ -89,7 +90,7 @@ fn prove_within(rotation: &Rotation<'_>, points: &[Point], window: (i64, i64)) -
 }
 
 /// Runs `run` with the rotation of an example, its CAs issued for this run.
-fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Done>)) {
+fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Arc<Done>>)) {
     let toml = fs::read_to_string(example.join("cluster.toml")).unwrap();
     let spec = Spec::parse(&toml, "cluster.toml").unwrap();
     let start = snapshot::read(&example.join(&spec.snapshot), &spec).unwrap();
@@ -99,7 +100,7 @@ fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Done>)) {
     let mut issuer = Issuer::new(&spec.id, lock, keyring);
     let rotation =
         Rotation::prepare(&spec, start.clone(), &mut issuer, &mut BTreeMap::new()).unwrap();
-    let done = phases::run(&rotation, &start).unwrap();
+    let done = phases::run(&rotation, &start, |_| ()).unwrap();
     run(&rotation, done);
 }
 
@@ -375,7 +376,7 @@ fn in_order(rotation: &Rotation<'_>, order: &[usize]) -> Result<Proof, String> {
             ..phases::PHASES[*at]
         })
         .collect();
-    let done = phases::run_in_order(rotation, &rotation.start, list.leak());
+    let done = phases::run_in_order(rotation, &rotation.start, list.leak(), |_| ());
     done.map(|done| prove(rotation, &points(&done)))
         .map_err(|why| why.reason)
 }
@@ -702,7 +703,7 @@ fn the_page_on_a_cluster_that_publishes_a_kubeconfig_s_ca_breaks_pods() {
     with_cas(&example, cas, without_flag, |rotation| {
         let proof = prove(rotation, &page(rotation));
         assert!(breaks(&proof), "G17 is not named:\n{}", proof.render_text());
-        let done = phases::run(rotation, &rotation.start).unwrap();
+        let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
         let proof = prove(rotation, &points(&done));
         assert!(proof.holds(), "{}", proof.render_text());
     });
@@ -805,52 +806,27 @@ fn a_certificate_that_ends_within_the_window_does_not_hold() {
     });
 }
 
-/// A node like `like`, with a name of its own in its kubeconfigs.
-fn sibling(like: &Node, number: usize) -> Node {
-    let mut node = like.clone();
-    for (path, entry) in &mut node.files {
-        if let Entry::File(file) = entry {
-            let own = path.as_str().ends_with("kubelet.conf");
-            let text = file.text.replace("worker-1", &format!("node-{number}"));
-            file.text = if own {
-                text.into()
-            } else {
-                file.text.to_string().into()
-            };
-        }
-    }
-    node
-}
-
 #[test]
-#[ignore = "a benchmark: run it in release"]
-fn five_thousand_nodes() {
-    with_example(&example("kubeadm-ha"), |rotation, done| {
-        let mut points = points(&done);
-        let worker = NodeName::new("worker-1").unwrap();
-        let mut last: Option<(Arc<Node>, Vec<Arc<Node>>)> = None;
-        for point in &mut points {
-            let like = point.state.nodes[&worker].clone();
-            let kubelet = Process::Kubelet(worker.clone());
-            let started = point.state.started.get(&kubelet).copied();
-            let known = last.take().filter(|(of, _)| Arc::ptr_eq(of, &like));
-            let (_, nodes) = last.insert(known.unwrap_or_else(|| {
-                let all = (0..5000).map(|number| Arc::new(sibling(&like, number)));
-                (like.clone(), all.collect())
-            }));
-            for (number, node) in nodes.iter().enumerate() {
-                let name = NodeName::new(&format!("node-{number}")).unwrap();
-                point.state.nodes.insert(name.clone(), node.clone());
-                if let Some(started) = started {
-                    point.state.started.insert(Process::Kubelet(name), started);
-                }
-            }
-        }
-        let begin = std::time::Instant::now();
-        let proof = prove(rotation, &points);
-        println!("{:?}, {} edges", begin.elapsed(), proof.edges.len());
-        assert!(proof.holds());
-    });
+fn every_worker_of_a_fleet_is_proven_by_its_own_certificates() {
+    let workers = 9;
+    let folder = tempfile::tempdir().unwrap();
+    common::fleet::make(&example("kubeadm-ha"), workers, folder.path());
+    let compiled = compile(&folder.path().join("cluster.toml")).unwrap();
+    let proof = &compiled.proof;
+    assert!(compiled.may_be_written(), "{:#?}", proof.broken);
+    for number in 1..=workers {
+        let kubelet = format!("kubelet on node{number:04}");
+        let edges = proof.edges.iter();
+        assert!(edges.filter(|edge| edge.client == kubelet).count() >= 1);
+    }
+    let more = |workers| {
+        let folder = tempfile::tempdir().unwrap();
+        common::fleet::make(&example("kubeadm-ha"), workers, folder.path());
+        let compiled = compile(&folder.path().join("cluster.toml")).unwrap();
+        compiled.proof.pairs_verified
+    };
+    // Each worker has a client certificate of its own, old and new, and half of them a server's.
+    assert!(more(workers + 2) >= proof.pairs_verified + 2 * 2 + 2);
 }
 
 /// The files of questions, written into a folder: the same text under the same name.
@@ -970,7 +946,7 @@ fn with_toml(example: &Path, (from, to): (&str, &str), run: impl FnOnce(&Rotatio
 fn a_key_that_does_not_change_with_its_certificate_is_noticed() {
     let keys = ("leaf_keys = \"keep\"", "leaf_keys = \"new\"");
     with_toml(&example("kubeadm-1.20"), keys, |rotation| {
-        let done = phases::run(rotation, &rotation.start).unwrap();
+        let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
         let points = points(&done);
         let proof = prove(rotation, &points);
         assert!(proof.holds(), "{}", proof.render_text());

@@ -9,6 +9,8 @@
 //! steps. It edits files and objects and restarts processes; it knows nothing of diffs, scripts or
 //! directories. A phase with nothing to do has no steps and says why; numbers never shift.
 
+use std::sync::Arc;
+
 use crate::diagnostic::Result;
 use crate::names::NodeName;
 use crate::rotation::Rotation;
@@ -292,9 +294,14 @@ impl Done {
     }
 }
 
-/// Runs the whole rotation from the snapshot's state.
-pub fn run(rotation: &Rotation, start: &State) -> Result<Vec<Done>> {
-    run_in_order(rotation, start, &PHASES)
+/// Runs the whole rotation from the snapshot's state. Each phase is shown to `seen` as soon as it
+/// has run.
+pub fn run(
+    rotation: &Rotation,
+    start: &State,
+    seen: impl FnMut(&Arc<Done>),
+) -> Result<Vec<Arc<Done>>> {
+    run_in_order(rotation, start, &PHASES, seen)
 }
 
 /// Runs phases in the order given. For proofs of what goes wrong in another order.
@@ -302,16 +309,19 @@ pub fn run_in_order(
     rotation: &Rotation,
     start: &State,
     phases: &'static [Phase],
-) -> Result<Vec<Done>> {
-    let mut done: Vec<Done> = Vec::with_capacity(phases.len());
+    mut seen: impl FnMut(&Arc<Done>),
+) -> Result<Vec<Arc<Done>>> {
+    let mut done: Vec<Arc<Done>> = Vec::with_capacity(phases.len());
     for phase in phases {
-        let before = done.last().map_or(start, Done::after).clone();
+        let before = done.last().map_or(start, |last| last.after()).clone();
         let outcome = (phase.run)(rotation, &before)?;
-        done.push(Done {
+        let one = Arc::new(Done {
             phase,
             before,
             outcome,
         });
+        seen(&one);
+        done.push(one);
     }
     Ok(done)
 }

@@ -223,15 +223,17 @@ impl Issuer {
     pub fn leaves(&mut self, wanted: &[LeafRequest]) -> Result<BTreeMap<String, Issued>> {
         self.require_rotation()?;
         let distinct = distinct(wanted)?;
+        let asked: Vec<&LeafRequest> = distinct
+            .values()
+            .copied()
+            .filter(|request| !self.leaves.contains_key(&request.id()))
+            .collect();
+        let locked = parallel::map(&asked, |request| self.leaf_from_lock(request));
         let mut missing = Vec::new();
-        for request in distinct.values() {
-            let id = request.id();
-            if self.leaves.contains_key(&id) {
-                continue;
-            }
-            match self.leaf_from_lock(request)? {
+        for (request, held) in asked.iter().zip(locked) {
+            match held? {
                 Some(held) => {
-                    self.leaves.insert(id, held);
+                    self.leaves.insert(request.id(), held);
                 }
                 None => missing.push(*request),
             }

@@ -93,7 +93,7 @@ pub fn of(rotation: &Rotation, done: &Done) -> Changes {
 }
 
 /// What the preflight compares: every file that any phase touches, as the snapshot shows it.
-pub fn checks(rotation: &Rotation, done: &[Done]) -> Changes {
+pub fn checks(rotation: &Rotation, done: &[Arc<Done>]) -> Changes {
     let mut touched: BTreeSet<(NodeName, NodePath)> = BTreeSet::new();
     for phase in done {
         for (node, paths) in phase.after().changed_files(&phase.before) {

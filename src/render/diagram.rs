@@ -42,7 +42,7 @@ pub fn mermaid(views: &[PhaseView]) -> String {
 }
 
 /// Phases of one act that follow each other without a person's confirmation.
-fn runs<'v, 'p>(views: &'v [PhaseView<'p>]) -> Vec<Vec<&'v PhaseView<'p>>> {
+fn runs(views: &[PhaseView]) -> Vec<Vec<&PhaseView>> {
     let mut out: Vec<Vec<&PhaseView>> = Vec::new();
     for view in views {
         match out.last_mut() {
@@ -55,7 +55,7 @@ fn runs<'v, 'p>(views: &'v [PhaseView<'p>]) -> Vec<Vec<&'v PhaseView<'p>>> {
     out
 }
 
-fn asked<'v>(view: &'v PhaseView<'_>) -> Vec<&'v str> {
+fn asked(view: &PhaseView) -> Vec<&str> {
     let acknowledgements = view.cluster.acknowledgements().into_iter();
     acknowledgements.map(|(name, _)| name).collect()
 }

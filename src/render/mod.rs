@@ -20,6 +20,7 @@ mod times;
 pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
@@ -27,12 +28,13 @@ use crate::digest::sha256;
 use crate::layout::{self, Program};
 use crate::names::NodeName;
 use crate::parallel;
-use crate::phases::{Act, Action, Done, Part};
+use crate::phases::{Act, Action, Done, PHASES, Part};
 use crate::pki::PrivateText;
 use crate::rotation::Rotation;
 use crate::spec::Role;
 use crate::state::State;
 use crate::trust::Proof;
+use changes::Changes;
 
 /// A file of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +69,14 @@ pub struct Plan {
 }
 
 /// What a phase is, for every renderer: the phase with its steps as pairs of states.
-struct PhaseView<'a> {
-    done: &'a Done,
-    changes: changes::Changes,
+struct PhaseView {
+    done: Arc<Done>,
+    changes: Changes,
     cluster: cluster::ClusterPart,
     diff: Vec<diff::Section>,
 }
 
-impl PhaseView<'_> {
+impl PhaseView {
     fn directory(&self) -> String {
         self.done.phase.directory()
     }
@@ -115,68 +117,99 @@ impl PhaseView<'_> {
 }
 
 /// The phases' directories, which depend on nothing but states.
-pub struct Phases<'a> {
-    views: Vec<PhaseView<'a>>,
+pub struct Phases {
+    views: Vec<PhaseView>,
     files: BTreeMap<String, PlanFile>,
     secrets: BTreeMap<String, PrivateText>,
     missing_secrets: Vec<String>,
 }
 
-/// Renders the directory of each phase.
-pub fn phases<'a>(rotation: &Rotation, done: &'a [Done]) -> Result<Phases<'a>> {
-    let fills_tokens = fills_tokens(rotation)?;
-    let rendered = parallel::map(done, |phase| -> Result<_> {
-        let changes = match phase.phase.act {
-            Act::Prepare => changes::checks(rotation, done),
-            _ => changes::of(rotation, phase),
-        };
-        let view = PhaseView {
-            done: phase,
-            changes,
-            cluster: cluster::of(phase, fills_tokens),
-            diff: diff::of(phase, fills_tokens),
-        };
-        let previous = usize::from(phase.phase.number).checked_sub(1);
-        let previous = previous.map(|number| done[number].phase.directory());
-        let files = phase_files(rotation, &view, previous)?;
-        Ok((view, files))
-    });
-    let mut out = Phases {
-        views: Vec::new(),
-        files: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        missing_secrets: Vec::new(),
-    };
-    for one in rendered {
-        let (view, files) = one?;
-        let folder = view.directory();
-        out.files.extend(files);
-        for (node, path, text) in view.changes.private_files() {
-            let place = format!("nodes/{node}/{folder}{path}");
-            match fill(rotation, &text) {
-                Some(private) => {
-                    out.secrets.insert(place, private);
-                }
-                None => out.missing_secrets.push(place),
-            }
-        }
-        out.views.push(view);
+/// One phase's directory.
+pub struct Rendered {
+    view: PhaseView,
+    files: Vec<(String, PlanFile)>,
+}
+
+/// Renders the directories of phases, each by itself.
+pub struct Renderer<'a> {
+    rotation: &'a Rotation<'a>,
+    fills_tokens: bool,
+}
+
+impl<'a> Renderer<'a> {
+    /// For the phases of one rotation.
+    pub fn new(rotation: &'a Rotation<'a>) -> Result<Renderer<'a>> {
+        Ok(Renderer {
+            rotation,
+            fills_tokens: fills_tokens(rotation)?,
+        })
     }
-    Ok(out)
+
+    /// The directory of one phase. None for the preflight, which is about all the others.
+    #[must_use]
+    pub fn phase(&self, done: Arc<Done>) -> Option<Result<Rendered>> {
+        if done.phase.act == Act::Prepare {
+            return None;
+        }
+        let changes = changes::of(self.rotation, &done);
+        Some(self.directory(done, changes))
+    }
+
+    fn directory(&self, done: Arc<Done>, changes: Changes) -> Result<Rendered> {
+        let view = PhaseView {
+            changes,
+            cluster: cluster::of(&done, self.fills_tokens),
+            diff: diff::of(&done, self.fills_tokens),
+            done,
+        };
+        let files = phase_files(self.rotation, &view)?;
+        Ok(Rendered { view, files })
+    }
+
+    /// All directories together: those of [`Renderer::phase`], and what it left out.
+    pub fn phases(
+        &self,
+        done: &[Arc<Done>],
+        rendered: Vec<Option<Result<Rendered>>>,
+    ) -> Result<Phases> {
+        let mut out = Phases {
+            views: Vec::new(),
+            files: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            missing_secrets: Vec::new(),
+        };
+        for (phase, rendered) in done.iter().zip(rendered) {
+            let Rendered { view, files } = match rendered {
+                Some(rendered) => rendered?,
+                None => self.directory(phase.clone(), changes::checks(self.rotation, done))?,
+            };
+            let folder = view.directory();
+            out.files.extend(files);
+            for (node, path, text) in view.changes.private_files() {
+                let place = format!("nodes/{node}/{folder}{path}");
+                match fill(self.rotation, &text) {
+                    Some(private) => {
+                        out.secrets.insert(place, private);
+                    }
+                    None => out.missing_secrets.push(place),
+                }
+            }
+            out.views.push(view);
+        }
+        Ok(out)
+    }
 }
 
 /// The public files of a phase's directory.
-fn phase_files(
-    rotation: &Rotation,
-    view: &PhaseView,
-    previous: Option<String>,
-) -> Result<Vec<(String, PlanFile)>> {
+fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, PlanFile)>> {
     let mut out = Vec::new();
     let folder = view.directory();
     let mut put = |path: String, text: String, executable: bool| {
         let path = format!("{folder}/{path}");
         out.push((path, PlanFile::new(text, executable)));
     };
+    let number = usize::from(view.done.phase.number);
+    let previous = number.checked_sub(1).map(|n| PHASES[n].directory());
     let phase = scripts::phase_file(rotation, view, previous);
     put("PHASE".into(), phase, false);
     put("CHANGES".into(), view.changes.table(), false);
@@ -187,7 +220,7 @@ fn phase_files(
     for (path, text) in view.cluster.files() {
         put(path, text, false);
     }
-    for (user, text) in users_files(view.done) {
+    for (user, text) in users_files(&view.done) {
         put(format!("users/{user}.kubeconfig"), text, false);
     }
     let diff = diff::text(rotation, &view.diff);
@@ -202,7 +235,7 @@ fn phase_files(
 /// Renders the whole plan from its phases.
 pub fn plan(
     rotation: &Rotation,
-    phases: Phases<'_>,
+    phases: Phases,
     coverage: &Coverage,
     proof: &Proof,
 ) -> Result<Plan> {
