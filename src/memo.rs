@@ -8,59 +8,84 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many bytes of keys one memory holds before it begins anew. A cluster of a handful of nodes
-/// stays far below, and the texts of thousands of nodes do not pile up.
+use sha2::{Digest, Sha256};
+
+/// What texts may have in bytes of which a memory holds what was made, before it begins anew. A
+/// cluster of a handful of nodes stays far below, and what was made of the texts of thousands of
+/// nodes does not pile up.
 const REMEMBERED: usize = 16 << 20;
 
+/// The same for memories that hold next to nothing of a text: a yes or a no.
+const VERDICTS: usize = 1 << 30;
+
 /// What was made of which parts. All threads share it.
-pub struct Memo<T>(Mutex<Known<T>>);
+pub struct Memo<T> {
+    known: Mutex<Known<T>>,
+    limit: usize,
+}
 
 struct Known<T> {
-    made: HashMap<Box<[u8]>, T, BuildHasherDefault<DefaultHasher>>,
+    made: HashMap<[u8; 32], T, BuildHasherDefault<DefaultHasher>>,
     bytes: usize,
 }
 
 impl<T: Clone> Memo<T> {
     /// Nothing remembered yet.
     pub const fn new() -> Memo<T> {
-        Memo(Mutex::new(Known {
+        Memo::up_to(REMEMBERED)
+    }
+
+    const fn up_to(limit: usize) -> Memo<T> {
+        let known = Known {
             made: HashMap::with_hasher(BuildHasherDefault::new()),
             bytes: 0,
-        }))
+        };
+        Memo {
+            known: Mutex::new(known),
+            limit,
+        }
     }
 
     /// The value of these parts: remembered, or made now.
     pub fn recall<E>(&self, parts: &[&[u8]], make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let key = key(parts);
-        if let Some(known) = self.known().made.get(&key[..]) {
+        if let Some(known) = self.known().made.get(&key) {
             return Ok(known.clone());
         }
         let value = make()?;
         let mut known = self.known();
-        known.bytes += key.len();
-        if known.bytes > REMEMBERED {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        known.bytes += bytes;
+        if known.bytes > self.limit {
             known.made.clear();
-            known.bytes = key.len();
+            known.bytes = bytes;
         }
-        known.made.insert(key.into(), value.clone());
+        known.made.insert(key, value.clone());
         Ok(value)
     }
 
     /// Values are whole or not there, whatever happened to another thread.
     fn known(&self) -> MutexGuard<'_, Known<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The parts one after another, each behind its length, so that no two lists of parts look alike.
-fn key(parts: &[&[u8]]) -> Vec<u8> {
-    let length = parts.iter().map(|part| part.len() + 8).sum();
-    let mut key = Vec::with_capacity(length);
-    for part in parts {
-        key.extend((part.len() as u64).to_le_bytes());
-        key.extend_from_slice(part);
+impl Memo<bool> {
+    /// Nothing remembered yet, and room for many verdicts.
+    pub const fn of_verdicts() -> Memo<bool> {
+        Memo::up_to(VERDICTS)
     }
-    key
+}
+
+/// The parts one after another, each behind its length, so that no two lists of parts look alike; their
+/// SHA-256, so that the memory does not hold the texts.
+fn key(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]
@@ -99,7 +124,8 @@ mod tests {
         let (memo, mut made) = (Memo::new(), 0);
         for first in 0..4u8 {
             assert!(length(&memo, &[&[first], &large], &mut made).is_ok());
-            assert!(memo.known().bytes <= REMEMBERED);
+            let known = memo.known();
+            assert!(known.bytes <= REMEMBERED && known.made.len() == 1);
         }
         assert_eq!(made, 4);
     }
