@@ -69,8 +69,12 @@ impl Node {
     /// The file that `path` leads to, following links.
     #[must_use]
     pub fn file(&self, path: &NodePath) -> Option<(&NodePath, &File)> {
-        let at = self.resolve(path)?;
-        match self.files.get_key_value(&at)? {
+        let direct = self.files.get_key_value(path)?;
+        let at = match direct.1 {
+            Entry::Link(_) => self.files.get_key_value(&self.resolve(path)?)?,
+            _ => direct,
+        };
+        match at {
             (path, Entry::File(file)) => Some((path, file)),
             _ => None,
         }

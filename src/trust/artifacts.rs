@@ -5,13 +5,13 @@
 //! phase is for. Everything read once is kept by its text, since the states share nearly all of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::judge::{Credential, CredentialId, Judge, Trust, TrustId};
 use crate::diagnostic::Result;
@@ -20,6 +20,9 @@ use crate::edit::manifest::Manifest;
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, State};
+
+/// A SHA-256.
+type Hash = [u8; 32];
 
 /// Flags that name files, by program.
 const FILE_FLAGS: [(Program, &str); 47] = [
@@ -196,7 +199,9 @@ pub struct Artifacts<'a> {
     /// Where verdicts are.
     pub judge: Judge,
     programs: HashMap<usize, Rc<Vec<Rc<Started>>>>,
-    kubelets: HashMap<u64, Option<Rc<Configured>>>,
+    kubelets: HashMap<Hash, Option<Rc<Configured>>>,
+    /// Of the texts that can configure a kubelet.
+    texts_by_address: HashMap<usize, Option<Hash>>,
     kubelets_by_address: HashMap<usize, Option<Rc<Configured>>>,
     views: HashMap<&'a str, Option<Rc<View>>>,
     views_by_address: HashMap<usize, Option<Rc<View>>>,
@@ -213,6 +218,7 @@ impl<'a> Artifacts<'a> {
             judge,
             programs: HashMap::new(),
             kubelets: HashMap::new(),
+            texts_by_address: HashMap::new(),
             kubelets_by_address: HashMap::new(),
             views: HashMap::new(),
             views_by_address: HashMap::new(),
@@ -318,7 +324,7 @@ impl<'a> Artifacts<'a> {
         if let Some(known) = self.kubelets_by_address.get(&address) {
             return Ok(known.clone());
         }
-        let key = configuration_hash(files);
+        let key = self.configuration(files);
         let found = match self.kubelets.get(&key) {
             Some(known) => known.clone(),
             None => read_kubelet(state, node)?,
@@ -326,6 +332,29 @@ impl<'a> Artifacts<'a> {
         self.kubelets.insert(key, found.clone());
         self.kubelets_by_address.insert(address, found.clone());
         Ok(found)
+    }
+
+    /// A hash of everything on a node that can configure its kubelet: all small files but
+    /// certificates, keys and kubeconfigs.
+    fn configuration(&mut self, node: &Node) -> Hash {
+        let mut all = Sha256::new();
+        for (path, entry) in &node.files {
+            let Entry::File(file) = entry else { continue };
+            if is_named_as_material(path) {
+                continue;
+            }
+            let address = file.text.as_ptr() as usize;
+            let of_text = self.texts_by_address.entry(address).or_insert_with(|| {
+                let text = &*file.text;
+                (!holds_material(text)).then(|| Sha256::digest(text).into())
+            });
+            if let Some(of_text) = of_text {
+                all.update((path.as_str().len() as u64).to_le_bytes());
+                all.update(path.as_str());
+                all.update(*of_text);
+            }
+        }
+        all.finalize().into()
     }
 
     /// A text as a kubeconfig; none where it is none.
@@ -559,29 +588,17 @@ pub fn host_of(url: &str) -> &str {
         .map_or(authority, |(host, _)| host)
 }
 
-/// A hash of everything on a node that can configure its kubelet: all small files but certificates,
-/// keys and kubeconfigs.
-fn configuration_hash(node: &Node) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for (path, entry) in &node.files {
-        match entry {
-            Entry::File(file) if !is_material(path, &file.text) => {
-                path.as_str().hash(&mut hasher);
-                file.text.hash(&mut hasher);
-            }
-            _ => {}
-        }
-    }
-    hasher.finish()
+/// Whether a file is called as one of certificates or keys.
+fn is_named_as_material(path: &NodePath) -> bool {
+    let name = path.file_name();
+    [".crt", ".pem", ".key", ".pub"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// Whether a file holds certificates, keys or a kubeconfig.
-fn is_material(path: &NodePath, text: &str) -> bool {
-    let name = path.file_name();
-    let by_name = [".crt", ".pem", ".key", ".pub"]
-        .iter()
-        .any(|end| name.ends_with(end));
-    by_name || text.starts_with("-----BEGIN") || text.contains("certificate-authority-data")
+fn holds_material(text: &str) -> bool {
+    text.starts_with("-----BEGIN") || text.contains("certificate-authority-data")
 }
 
 #[cfg(test)]

@@ -168,6 +168,9 @@ fn local_kubelets(edges: &[Edge]) -> BTreeSet<NodeName> {
 /// The restarted workloads that have no pod left meanwhile.
 fn workloads_away(state: &State, restarted: &BTreeSet<Process>) -> Vec<String> {
     let mut out = Vec::new();
+    if !restarted.iter().any(|p| matches!(p, Process::Workload(_))) {
+        return out;
+    }
     for workload in workloads(state) {
         if !restarted.contains(&Process::Workload(workload.id.clone())) {
             continue;

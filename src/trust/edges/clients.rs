@@ -2,12 +2,12 @@
 //!
 //! Knows who reads which kubeconfig or CA. It must not know what the servers present.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::super::artifacts::{Held, Started};
-use super::super::inputs::{InputId, KubeconfigOf, What};
+use super::super::inputs::{HistoryId, InputId, KubeconfigOf, What};
 use super::workloads::{Workload, workloads};
 use super::{Check, Edge, Host, Kind, Reader, closed};
 use crate::diagnostic::Result;
@@ -152,7 +152,7 @@ impl Reader<'_, '_> {
             for started in self.inputs.artifacts.programs(self.start, node)?.iter() {
                 taken.extend(started.files.values().cloned());
             }
-            if let Some((_, kubelet)) = self.kubelets.iter().find(|(of, _)| of == node) {
+            if let Some(kubelet) = self.kubelets.get(node) {
                 taken.extend(kubelet.kubeconfig.clone());
                 taken.extend(kubelet.bootstrap_kubeconfig.clone());
             }
@@ -266,6 +266,8 @@ impl Reader<'_, '_> {
             .and_then(|s| s.pointer("/spec/clusterIP"))
             .and_then(Value::as_str);
         let host = address.unwrap_or("kubernetes.default.svc").to_owned();
+        // Thousands of workloads would be as many clients of thousands of kubelets.
+        let mut alike: BTreeMap<HistoryId, (InputId, Vec<String>)> = BTreeMap::new();
         for workload in workloads(self.start) {
             let objects = self.published_to(&workload);
             if !workload.uses_api(self.start) && !workload.mounts_token_secret(self.start) {
@@ -298,6 +300,18 @@ impl Reader<'_, '_> {
                 node: None,
             };
             self.reach_api_servers(&client, &host, &host);
+            let history = self.inputs.history(trust)?;
+            let (_, names) = alike.entry(history).or_insert((trust, Vec::new()));
+            names.push(name);
+        }
+        for (trust, names) in alike.into_values() {
+            let name = match &names[..] {
+                [one] => one.clone(),
+                [first, more @ ..] => {
+                    format!("{first} and {} more with the same ca.crt", more.len())
+                }
+                [] => continue,
+            };
             self.pods_to_kubelets(&name, trust)?;
         }
         Ok(())

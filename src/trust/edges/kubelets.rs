@@ -19,10 +19,7 @@ impl Reader<'_, '_> {
         held: &Held<usize>,
         process: Option<Process>,
     ) -> Result<InputId> {
-        let rotates = self
-            .kubelets
-            .iter()
-            .any(|(of, kubelet)| of == node && kubelet.rotates);
+        let rotates = self.kubelets.get(node).is_some_and(|k| k.rotates);
         let row = match held {
             Held::In(_) if !rotates => "kubelet client-certificate",
             _ => "kubelet client-current",

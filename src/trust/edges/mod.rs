@@ -150,7 +150,7 @@ pub struct Reader<'r, 'a> {
     hosts: BTreeMap<String, NodeName>,
     api_servers: Vec<ApiServer>,
     members: Vec<Member>,
-    kubelets: Vec<(NodeName, std::rc::Rc<Configured>)>,
+    kubelets: BTreeMap<NodeName, Rc<Configured>>,
     /// Client certificates of users outside the nodes, and of whoever the cluster signs for.
     clients: Vec<(String, InputId)>,
     edges: Vec<Edge>,
@@ -167,7 +167,7 @@ pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, 
         hosts: BTreeMap::new(),
         api_servers: Vec::new(),
         members: Vec::new(),
-        kubelets: Vec::new(),
+        kubelets: BTreeMap::new(),
         clients: Vec::new(),
         edges: Vec::new(),
         weaknesses: BTreeSet::new(),
@@ -271,7 +271,7 @@ impl Reader<'_, '_> {
     fn find_programs(&mut self) -> Result<()> {
         for node in self.start.nodes.keys() {
             if let Some(kubelet) = self.inputs.artifacts.kubelet(self.start, node)? {
-                self.kubelets.push((node.clone(), kubelet));
+                self.kubelets.insert(node.clone(), kubelet);
             } else {
                 self.weaknesses.insert(format!(
                     "the kubelet of {node} was not found: nothing is proven of it"

@@ -125,6 +125,9 @@ struct Track {
     class: Class,
     starts: Vec<usize>,
     versions: Vec<usize>,
+    /// Its values by the moments when its configuration and its content were read, as far as asked
+    /// for: few, and the same ones in many steps.
+    values: Vec<((usize, usize), Vec<usize>)>,
     /// The set in each step, as far as asked for.
     sets: Vec<Option<SetId>>,
     history: Option<HistoryId>,
@@ -214,6 +217,7 @@ impl<'a> Inputs<'a> {
             class,
             starts,
             versions,
+            values: Vec::new(),
             sets: vec![None; self.timeline.len()],
             history: None,
         });
