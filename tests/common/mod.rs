@@ -11,7 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub mod fleet;
 pub mod judges;
+pub mod pieces;
 
 /// The examples: every folder of `plans/`.
 pub fn examples() -> Vec<PathBuf> {

@@ -25,8 +25,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use carota::pki::Certificate;
 use tempfile::TempDir;
 
+use common::pieces::certificates_of;
 use common::{carota, edit, judge, phases};
-use twin::certificates_of;
 use world::{Entry, Files, SHELLS, World, assert_same, text};
 
 /// What the scripts ask people for by name, on the whole way: the halves of phases that cannot be seen

@@ -14,12 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use carota::pki::{Certificate, certificates_in_pem};
 
+use crate::common::pieces::{certificates_of, with_certificates};
 use crate::common::{judge, tree};
 
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";
-/// How every PEM begins, in base64.
-const ENCODED: &str = "LS0tLS1CRUdJTi";
 const KEPT: &str = "carota-kept:";
 
 /// The folder of a made cluster: `nodes/<node>/…` as on the nodes, `cluster/<kind>.yaml` as kubectl
@@ -202,23 +199,7 @@ impl Twins {
 
     /// The text with every certificate replaced by its twin, in whatever form it stands there.
     fn renewed(&self, text: &str) -> String {
-        pieces(text)
-            .into_iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.to_owned(),
-                Piece::Certificate(block) => self.renewed_block(block),
-                Piece::Encoded(inner) => BASE64.encode(self.renewed(&inner)),
-            })
-            .collect()
-    }
-
-    /// One PEM block; what separates its lines (an indent, an escaped line feed) stays.
-    fn renewed_block(&self, block: &str) -> String {
-        let separator = separator(block);
-        let old = certificate(block);
-        self.new[old.fingerprint()]
-            .trim_end()
-            .replace('\n', separator)
+        with_certificates(text, &|old| self.new[old.fingerprint()].clone())
     }
 
     /// The private key that a file's references mean: that of its own leaf, or of the file beside it.
@@ -270,67 +251,6 @@ impl Twins {
         }
         out
     }
-}
-
-/// A part of a text.
-enum Piece<'a> {
-    Text(&'a str),
-    /// A PEM block, its lines separated by whatever.
-    Certificate(&'a str),
-    /// PEM in base64, decoded.
-    Encoded(String),
-}
-
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let (mut out, mut rest) = (Vec::new(), text);
-    while let Some(at) = [BEGIN, ENCODED]
-        .iter()
-        .filter_map(|mark| rest.find(mark))
-        .min()
-    {
-        out.push(Piece::Text(&rest[..at]));
-        let found = &rest[at..];
-        let length = if found.starts_with(BEGIN) {
-            let length = found.find(END).expect("a whole certificate") + END.len();
-            out.push(Piece::Certificate(&found[..length]));
-            length
-        } else {
-            let length = found
-                .find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c)))
-                .unwrap_or(found.len());
-            out.push(Piece::Encoded(text_of(
-                BASE64.decode(&found[..length]).unwrap(),
-            )));
-            length
-        };
-        rest = &found[length..];
-    }
-    out.push(Piece::Text(rest));
-    out
-}
-
-/// What stands between a block's lines: a line feed and an indent, or an escaped line feed.
-fn separator(block: &str) -> &str {
-    let body = &block[BEGIN.len()..];
-    &body[..body.find(|c: char| c.is_ascii_uppercase()).expect("base64")]
-}
-
-fn certificate(block: &str) -> Certificate {
-    certificates_in_pem(&block.replace(separator(block), "\n"), "")
-        .unwrap()
-        .remove(0)
-}
-
-/// Certificates of a text in any form, in order.
-pub fn certificates_of(text: &str) -> Vec<Certificate> {
-    pieces(text)
-        .into_iter()
-        .flat_map(|piece| match piece {
-            Piece::Text(_) => Vec::new(),
-            Piece::Certificate(block) => vec![certificate(block)],
-            Piece::Encoded(inner) => certificates_of(&inner),
-        })
-        .collect()
 }
 
 fn openssl(arguments: &[&str]) {
