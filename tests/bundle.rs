@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{carota, compile, examples, inputs_of, judge, tree};
+use common::{carota, compile, example, inputs_of, judge, tree};
 use tempfile::TempDir;
 
 /// An example compiled anew, with a keyring of its own.
 fn compiled() -> TempDir {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     compile(folder.path());
     folder

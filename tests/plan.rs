@@ -18,7 +18,9 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use carota::pki::{CaRequest, Certificate, KeyAlgorithm, SigningCa, certificates_in_pem};
-use common::{carota, compile, copy_tree, edit, examples, inputs_of, judge, phases, table, tree};
+use common::{
+    carota, compile, copy_tree, edit, example, examples, inputs_of, judge, phases, table, tree,
+};
 use sha2::{Digest, Sha256};
 
 fn sha256(bytes: &[u8]) -> String {
@@ -68,7 +70,7 @@ fn the_committed_plan_is_what_its_inputs_give_without_any_secret() {
 
 #[test]
 fn compiling_again_gives_the_same_bytes_with_and_without_the_keyring() {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     compile(folder.path());
     let (plan, lock) = (
@@ -454,7 +456,7 @@ fn a_diff_shows_no_wall_of_base64() {
 
 #[test]
 fn private_values_are_in_no_public_output() {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     let output = compile(folder.path());
     let mut private: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -497,7 +499,7 @@ fn private_values_are_in_no_public_output() {
 
 #[test]
 fn new_leaf_keys_fit_their_certificates_and_travel_in_secrets() {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     edit(
         &folder.path().join("cluster.toml"),
@@ -553,7 +555,7 @@ fn new_leaf_keys_fit_their_certificates_and_travel_in_secrets() {
 
 #[test]
 fn every_kind_of_ca_key_and_an_imported_intermediate_work() {
-    let example = &examples()[1];
+    let example = &example("kubeadm-ha");
     let folder = inputs_of(example);
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     let toml = folder.path().join("cluster.toml");
@@ -642,7 +644,7 @@ fn make_intermediate(folder: &Path) {
 
 #[test]
 fn with_one_ca_the_other_phases_say_why_they_do_nothing() {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     fs::remove_file(folder.path().join("carota.lock")).unwrap();
     let toml = folder.path().join("cluster.toml");
     edit(

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{carota, copy_tree, examples};
+use common::{carota, copy_tree, example};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -57,7 +57,7 @@ fn its_commands_run() {
     assert_eq!(commands[1], "cargo test");
     let folder = tempfile::tempdir().unwrap();
     copy_tree(
-        &examples()[1].join("snapshot"),
+        &example("kubeadm-ha").join("snapshot"),
         &folder.path().join("snapshot"),
     );
     let mut run = 0;

@@ -14,6 +14,9 @@ use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
 use crate::state::{Process, State};
 
+/// Seconds for which a script waits for a restart, unless it is told otherwise.
+const WAITED: u32 = 300;
+
 /// Something that is away for a while.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Outage {
@@ -132,7 +135,7 @@ fn of_program(
     };
     (left < needed).then(|| {
         let how = if all == 1 {
-            "the only one restarts".to_owned()
+            format!("the only one restarts; its script waits for it before it does anything else, at most {WAITED} s, and then says how to go back")
         } else {
             format!("{at_once} of {all} may restart at once")
         };
@@ -197,6 +200,14 @@ fn workloads_away(state: &State, restarted: &BTreeSet<Process>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_is_bounded_by_what_the_scripts_wait() {
+        let scripts = include_str!("../../templates/lib/main.sh");
+        assert!(scripts.contains(&format!(" timeout={WAITED} ")));
+        let (_, scope) = of_program(Program::Apiserver, 1, 1, true).unwrap();
+        assert!(scope.contains("at most 300 s"), "{scope}");
+    }
 
     #[test]
     fn etcd_keeps_its_quorum_or_is_out() {

@@ -28,6 +28,12 @@ pub fn examples() -> Vec<PathBuf> {
     out
 }
 
+/// The folder of one example.
+pub fn example(name: &str) -> PathBuf {
+    let found = examples().into_iter().find(|path| path.ends_with(name));
+    found.unwrap_or_else(|| panic!("there is no example {name}"))
+}
+
 /// A copy of an example's inputs in a temporary folder: cluster.toml, snapshot and lock. No plan, no
 /// private file.
 pub fn inputs_of(example: &Path) -> tempfile::TempDir {

@@ -15,13 +15,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use browser::Browser;
-use common::{compile, edit, examples, inputs_of, phases, record_anew};
+use common::{compile, edit, example, examples, inputs_of, phases, record_anew};
 
 const PAGE: &str = include_str!("page.js");
 
 /// The committed plan of the newer example.
 fn plan() -> PathBuf {
-    examples()[1].join("plan")
+    example("kubeadm-ha").join("plan")
 }
 
 fn opened(report: &Path) -> Browser {
@@ -391,7 +391,7 @@ fn on_paper_every_change_stands_open() {
 
 #[test]
 fn what_a_file_holds_stays_text() {
-    let folder = inputs_of(&examples()[1]);
+    let folder = inputs_of(&example("kubeadm-ha"));
     let snapshot = folder.path().join("snapshot");
     let manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml";
     let hostile =

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::Made;
 use crate::common::{judge, table};
+use crate::made::Made;
 
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
 /// All that a node needs beside a shell; the last node has no more than this.
@@ -220,26 +220,13 @@ impl<'a> World<'a> {
             fs::create_dir_all(at.join(folder)).unwrap();
         }
         let lines = |names: Vec<&str>| names.iter().map(|n| format!("{n}\n")).collect::<String>();
-        let nodes: Vec<&str> = self.made.nodes.iter().map(String::as_str).collect();
-        let masters = nodes
-            .iter()
-            .copied()
-            .filter(|n| n.starts_with("cp-"))
-            .collect();
+        let masters = self.made.masters();
+        let leader = masters.get(1).unwrap_or(&masters[0]);
         for (name, text) in [
             ("uid", self.made.uid.clone()),
-            ("leader", "cp-2\n".into()),
-            (
-                "namespaces",
-                lines(vec![
-                    "default",
-                    "kube-node-lease",
-                    "kube-public",
-                    "kube-system",
-                    "shop",
-                ]),
-            ),
-            ("nodes", lines(nodes)),
+            ("leader", format!("{leader}\n")),
+            ("namespaces", self.made.namespaces()),
+            ("nodes", lines(self.made.registered())),
             ("control-planes", lines(masters)),
             ("pods", "debug Running 2001-01-01T00:00:00Z\n".into()),
         ] {
@@ -366,6 +353,7 @@ impl<'a> World<'a> {
         let place = match node {
             None => "cluster",
             Some(node) if node.starts_with("cp-") => "control plane",
+            Some(node) if node.starts_with("etcd-") => "etcd node",
             Some(_) => "worker",
         };
         let key = (phase.to_owned(), place.to_owned());
@@ -578,7 +566,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn walk(root: &Path, below: &str, out: &mut Files) {
+pub fn walk(root: &Path, below: &str, out: &mut Files) {
     for entry in fs::read_dir(root.join(below)).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
