@@ -135,7 +135,7 @@ fn of_program(
     };
     (left < needed).then(|| {
         let how = if all == 1 {
-            format!("the only one restarts; its script waits for it before it does anything else, at most {WAITED} s, and then says how to go back")
+            format!("the only one restarts, and is waited for at most {WAITED} s")
         } else {
             format!("{at_once} of {all} may restart at once")
         };
