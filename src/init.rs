@@ -13,7 +13,7 @@ use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
-use crate::rotation::decode_pem;
+use crate::rotation::{self, decode_pem};
 use crate::schema::BESIDE;
 use crate::snapshot;
 use crate::spec::{CaName, DAY, Spec, Version, quoted};
@@ -157,11 +157,18 @@ fn cluster_name(state: &State) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// Whether somebody else runs etcd: neither a member nor the key of its CA is in the snapshot.
+fn is_foreign(state: &State, name: CaName, certificate: &Certificate) -> Result<bool> {
+    Ok(name == CaName::Etcd
+        && layout::all(state, Program::Etcd)?.is_empty()
+        && rotation::beside_keys(state, certificate)?.is_empty())
+}
+
 /// The CAs that flags name, each with a certificate.
 fn cas(state: &State) -> Result<Vec<(CaName, Certificate)>> {
     let mut out = Vec::new();
     for name in CaName::ALL {
-        if let Some((certificate, _)) = crate::rotation::find_ca(state, name)? {
+        if let Some((certificate, _)) = rotation::find_ca(state, name)? {
             out.push((name, certificate));
         }
     }
@@ -169,7 +176,19 @@ fn cas(state: &State) -> Result<Vec<(CaName, Certificate)>> {
 }
 
 fn rotation(out: &mut String, state: &State) -> Result<()> {
-    let cas = cas(state)?;
+    let mut cas = cas(state)?;
+    let mut foreign = String::new();
+    if let Some((name, certificate)) = cas.last()
+        && is_foreign(state, *name, certificate)?
+    {
+        let _ = write!(
+            foreign,
+            "# The CA of etcd, {}, is left out: no node of the snapshot runs a member or has its key, so that\n\
+             # somebody else runs it and rotates it.\n",
+            certificate.subject()
+        );
+        cas.pop();
+    }
     if cas.is_empty() {
         return Err(Diagnostic::new(
             Code::CaNotFound,
@@ -189,7 +208,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         "\n[rotation]\n# Names the plan; used in annotations and backup paths.\nid = {}\n\
          # The only clock there is: start of the window and of every new certificate. The first midnight\n\
          # at which every certificate of the snapshot is valid.\nnot_before = {day}\n\
-         # How long the rollout may take.\nwindow = \"14d\"\ncas = [{}]\n\
+         # How long the rollout may take.\nwindow = \"14d\"\n{foreign}cas = [{}]\n\
          # \"keep\": leaves are re-issued for the keys that they have; \"new\": each gets a new key.\n\
          leaf_keys = \"keep\"\nleaf_validity = \"1y\"\n{ACCEPT}",
         quoted(&id),
@@ -224,13 +243,13 @@ fn newest_certificate(state: &State) -> Result<i64> {
                 take(&pki::certificates_in_pem(&file.text, &label)?);
             }
             if looks_like_kubeconfig(&file.text) {
-                take(&crate::rotation::client_certificates(&file.text, &label)?);
+                take(&rotation::client_certificates(&file.text, &label)?);
             }
         }
     }
     for (user, text) in &state.users {
         let label = format!("snapshot/users/{user}.kubeconfig");
-        take(&crate::rotation::client_certificates(text, &label)?);
+        take(&rotation::client_certificates(text, &label)?);
     }
     Ok(newest)
 }
@@ -240,6 +259,8 @@ fn nodes(out: &mut String, state: &State) -> Result<()> {
         let programs = programs(state, node)?;
         let role = if programs.contains(&Program::Apiserver) {
             "control-plane"
+        } else if programs.contains(&Program::Etcd) {
+            "etcd"
         } else {
             "worker"
         };

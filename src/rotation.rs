@@ -137,7 +137,7 @@ impl<'a> Rotation<'a> {
         issuer: &mut Issuer,
         imported: &mut BTreeMap<CaName, pki::CaSource>,
     ) -> Result<Rotation<'a>> {
-        check_apiservers(spec, &start)?;
+        check_programs(spec, &start)?;
         let mut cas = BTreeMap::new();
         for (&name, how) in &spec.cas {
             let (old, place) = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
@@ -539,11 +539,10 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
     serial
 }
 
-/// Where a CA's certificate lies beside its key on the control planes.
-fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Result<Vec<Home>> {
+/// Every place where a certificate lies beside a key of the same name.
+pub fn beside_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
     let mut out = Vec::new();
-    for node in state.nodes_with(Role::ControlPlane) {
-        let files = &state.nodes[node];
+    for (node, files) in &state.nodes {
         for (certificate, file) in files.regular_files() {
             let key = certificate.with_extension("key");
             if key == *certificate || !files.files.contains_key(&key) {
@@ -553,7 +552,7 @@ fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Resul
             if !file.text.contains("BEGIN CERTIFICATE") {
                 continue;
             }
-            if pki::certificates_in_pem(&file.text, &label)?.first() == Some(old) {
+            if pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca) {
                 out.push(Home {
                     node: node.clone(),
                     certificate: certificate.clone(),
@@ -562,28 +561,41 @@ fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Resul
             }
         }
     }
+    Ok(out)
+}
+
+/// Where a CA's certificate lies beside its key on control planes and nodes of etcd.
+fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Result<Vec<Home>> {
+    let mut out = beside_keys(state, old)?;
+    out.retain(|home| state.nodes[&home.node].role != Role::Worker);
     if out.is_empty() {
         return Err(Diagnostic::new(
             Code::Unsupported,
-            format!("no control plane has the key of the {name} CA beside its certificate"),
-            "carota rotates CAs whose key lies on the control planes; an external CA is not supported yet",
+            format!("no control plane or etcd node has the key of the {name} CA beside its certificate"),
+            format!("if somebody else runs it, remove \"{name}\" from rotation.cas; a CA whose key lies on no node is not supported yet"),
         )
         .at(place.clone()));
     }
     Ok(out)
 }
 
-/// Every control-plane node runs an API server, or the snapshot is not whole.
-fn check_apiservers(spec: &Spec, state: &State) -> Result<()> {
-    for node in state.nodes_with(Role::ControlPlane) {
+/// Every control-plane node runs an API server and every etcd node a member, or the snapshot is not whole.
+fn check_programs(spec: &Spec, state: &State) -> Result<()> {
+    for (node, files) in &state.nodes {
+        let wanted = match files.role {
+            Role::ControlPlane => Program::Apiserver,
+            Role::Etcd => Program::Etcd,
+            Role::Worker => continue,
+        };
         let found = layout::components(state, node)?;
-        if found.iter().any(|c| c.program == Program::Apiserver) {
+        if found.iter().any(|c| c.program == wanted) {
             continue;
         }
         let place = spec.nodes.get(node).map(|n| n.place.clone());
+        let role = files.role.as_str();
         return Err(Diagnostic::new(
             Code::ComponentMissing,
-            format!("the snapshot of the control-plane node `{node}` shows no kube-apiserver"),
+            format!("the snapshot of the {role} node `{node}` shows no {wanted}"),
             "take the snapshot of this node again, or declare it as a worker",
         )
         .at(place.unwrap_or_else(|| spec.start())));

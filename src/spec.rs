@@ -67,6 +67,8 @@ impl std::fmt::Display for CaName {
 pub enum Role {
     /// Runs an API server.
     ControlPlane,
+    /// Runs an etcd member and no API server.
+    Etcd,
     /// Runs workloads only.
     Worker,
 }
@@ -77,6 +79,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Role::ControlPlane => "control-plane",
+            Role::Etcd => "etcd",
             Role::Worker => "worker",
         }
     }

@@ -156,8 +156,9 @@ impl fmt::Display for ObjectId {
 /// Something that reads certificates when it starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Process {
-    /// The static pod whose manifest lies at this path. Changing the manifest restarts it.
-    StaticPod(NodeName, NodePath),
+    /// The control-plane program that the file at this path starts: a static pod's manifest, whose change
+    /// restarts it, or a unit of systemd.
+    Program(NodeName, NodePath),
     /// A node's kubelet.
     Kubelet(NodeName),
     /// All pods of a workload (`deployments/ns/name`) or one bare pod (`pods/ns/name`).
@@ -172,7 +173,7 @@ impl Process {
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Process::StaticPod(node, _) | Process::Kubelet(node) => Some(node),
+            Process::Program(node, _) | Process::Kubelet(node) => Some(node),
             Process::Workload(_) | Process::User(_) => None,
         }
     }
@@ -181,7 +182,14 @@ impl Process {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Process::StaticPod(node, path) => write!(f, "static pod {path} on {node}"),
+            Process::Program(node, path) => {
+                let what = if path.file_name().ends_with(".service") {
+                    "unit"
+                } else {
+                    "static pod"
+                };
+                write!(f, "{what} {path} on {node}")
+            }
             Process::Kubelet(node) => write!(f, "kubelet on {node}"),
             Process::Workload(id) => write!(f, "{id}"),
             Process::User(name) => write!(f, "user {name}"),

@@ -37,6 +37,21 @@ pub struct Flag {
     pub(crate) value_word: Option<usize>,
 }
 
+impl Flag {
+    /// What a variable of the environment sets in place of a flag. It cannot be edited as one.
+    #[must_use]
+    pub fn of_variable(name: String, value: String, place: Place) -> Flag {
+        Flag {
+            spelled: String::new(),
+            name,
+            value: Some(value),
+            place,
+            word: 0,
+            value_word: None,
+        }
+    }
+}
+
 /// A command line that was read.
 #[derive(Clone, Debug)]
 pub struct CommandLine {

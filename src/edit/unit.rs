@@ -21,6 +21,7 @@ pub struct Unit {
     words: Vec<Located>,
     line: CommandLine,
     variables: Vec<Variable>,
+    environment: Environment,
 }
 
 /// A text that was given. `None` is a file that does not exist.
@@ -123,6 +124,7 @@ impl Unit {
             words,
             line,
             variables,
+            environment,
         })
     }
 
@@ -167,37 +169,90 @@ impl Unit {
             .map(|v| v.value.as_str())
     }
 
-    /// Replaces the value of a flag where its text stands. Gives the index of the file (fragments
-    /// first, then environment files, as given to [`Unit::load`]) and its new text.
+    /// The text of a source: fragments first, then environment files, as given to [`Unit::load`].
+    #[must_use]
+    pub fn text(&self, index: usize) -> Option<&str> {
+        self.sources.get(index)?.text.as_deref()
+    }
+
+    /// Replaces the value of a flag where its text stands. Gives the index of the source that changed and
+    /// its new text.
     pub fn set_flag(&self, name: &str, new: &str) -> Result<(usize, String)> {
+        let (index, changed) = self.with_flag(name, new)?;
+        Ok((index, changed.text(index).unwrap_or_default().to_owned()))
+    }
+
+    /// The unit with another value of a flag, and the index of the source that differs.
+    pub fn with_flag(&self, name: &str, new: &str) -> Result<(usize, Unit)> {
         let flag = self.line.flag_to_set(name)?;
+        let (index, range) = self.span_of(flag)?;
+        let changed = self.spliced(index, range, new, &flag.place)?;
+        if changed.argv() != self.expected(flag, new) {
+            return Err(not_this_value(&flag.place));
+        }
+        Ok((index, changed))
+    }
+
+    /// The unit with another value of a variable of its environment, and the index of the source that differs.
+    pub fn with_variable(&self, name: &str, new: &str) -> Result<(usize, Unit)> {
+        let Some((_, value, at)) = self.environment.iter().find(|(n, ..)| n == name) else {
+            let place = self.sources[0].place(0);
+            return Err(refused("a variable that is not set", place));
+        };
+        let (Some(first), Some(last)) = (value.first(), value.last()) else {
+            return Err(refused("an empty value", at.clone()));
+        };
+        let place = self.sources[first.source].place(first.start);
+        if !in_one_piece(value) || new.contains(' ') {
+            return Err(refused(
+                "the value is put together from several pieces",
+                place,
+            ));
+        }
+        let index = first.source;
+        let changed = self.spliced(index, first.start..last.end, new, &place)?;
+        let values = |unit: &Unit, set: Option<&str>| -> Vec<(String, String)> {
+            let of = |v: &Variable| match set {
+                Some(new) if v.name == name => new.to_owned(),
+                _ => v.value.clone(),
+            };
+            let all = unit.variables.iter();
+            all.map(|v| (v.name.clone(), of(v))).collect()
+        };
+        if values(&changed, None) != values(self, Some(new)) || changed.argv() != self.argv() {
+            return Err(not_this_value(&place));
+        }
+        Ok((index, changed))
+    }
+
+    /// The unit with another text in place of a range of a source.
+    fn spliced(
+        &self,
+        index: usize,
+        range: std::ops::Range<usize>,
+        new: &str,
+        place: &Place,
+    ) -> Result<Unit> {
         let writable = |c: char| c.is_alphanumeric() || "/._-:=,@+~ ".contains(c);
         if !new.chars().all(writable) || new != new.trim() {
             return Err(refused(
                 "the new value holds a character that systemd would read as syntax",
-                flag.place.clone(),
+                place.clone(),
             ));
         }
-        let (index, range) = self.span_of(flag)?;
         let mut changed = self.sources.clone();
         let edited = changed[index]
             .text
             .as_deref()
             .and_then(|t| splice(t, &[Edit::new(range, new)]));
-        let Some(text) = edited else {
+        if edited.is_none() {
             return Err(refused(
                 "the value stands in a file that does not exist",
-                flag.place.clone(),
-            ));
-        };
-        changed[index].text = Some(text.clone());
-        if self.reload(&changed)?.argv() != self.expected(flag, new) {
-            return Err(refused(
-                "the text of this value makes up more than this value, or needs other quotes for the new one",
-                flag.place.clone(),
+                place.clone(),
             ));
         }
-        Ok((index, text))
+        changed[index].text = edited;
+        self.reload(&changed)
     }
 
     fn reload(&self, sources: &[Source]) -> Result<Unit> {
@@ -245,10 +300,7 @@ impl Unit {
                 None => return Err(refused("an empty value in quotes", flag.place.clone())),
             },
         };
-        let whole = value
-            .windows(2)
-            .all(|w| w[0].source == w[1].source && w[0].end == w[1].start);
-        if !whole {
+        if !in_one_piece(value) {
             return Err(refused(
                 "the value is put together from several pieces",
                 flag.place.clone(),
@@ -279,6 +331,20 @@ fn source(file: &str, text: Option<&str>) -> Source {
         file: file.to_owned(),
         text: text.map(str::to_owned),
     }
+}
+
+/// Whether characters stand one after another in one text.
+fn in_one_piece(chars: &[Char]) -> bool {
+    chars
+        .windows(2)
+        .all(|w| w[0].source == w[1].source && w[0].end == w[1].start)
+}
+
+fn not_this_value(place: &Place) -> Diagnostic {
+    refused(
+        "the text of this value makes up more than this value, or needs other quotes for the new one",
+        place.clone(),
+    )
 }
 
 fn refused(reason: &str, place: Place) -> Diagnostic {

@@ -129,17 +129,42 @@ pub fn trust_files(
     Ok(out)
 }
 
-/// Writes a manifest; the kubelet restarts its pod.
-pub fn write_manifest(draft: &mut Draft, node: &NodeName, path: &NodePath, text: &str) {
-    if draft
-        .now()
-        .file(node, path)
-        .is_some_and(|file| *file.text == *text)
-    {
+/// Gives some flags of a program other values, and restarts it where that changes a file.
+pub fn set_flags(draft: &mut Draft, component: &Component, flags: &[(&str, String)]) -> Result<()> {
+    if flags.is_empty() {
+        return Ok(());
+    }
+    for (path, text) in component.with_flags(flags)? {
+        write_program(draft, component.process(), &path, &text);
+    }
+    Ok(())
+}
+
+/// Brings the files that start a program back to what the snapshot shows. Static pods that were touched
+/// differ and restart; a unit that was restarted meanwhile restarts once more.
+pub fn restore_program(rotation: &Rotation, draft: &mut Draft, component: &Component) {
+    for path in component.files() {
+        if let Some(file) = rotation.start.file(&component.node, &path) {
+            write_program(draft, component.process(), &path, &file.text);
+        }
+    }
+    let process = component.process();
+    if component.is_unit() && draft.now().started_in(&process) > 0 {
+        draft.restart(process);
+    }
+}
+
+/// Writes a file that starts a program, and restarts it.
+fn write_program(draft: &mut Draft, process: Process, path: &NodePath, text: &str) {
+    let Some(node) = process.node().cloned() else {
+        return;
+    };
+    let same = |file: &crate::state::File| *file.text == *text;
+    if draft.now().file(&node, path).is_some_and(same) {
         return;
     }
-    draft.write(node, path, text, 0o600, "0:0");
-    draft.restart(Process::StaticPod(node.clone(), path.clone()));
+    draft.write(&node, path, text, 0o600, "0:0");
+    draft.restart(process);
 }
 
 /// Points those of the flags that name a file with a rotated CA at its bundle. Says which flags are
@@ -164,17 +189,14 @@ pub fn point_at_bundles(
             edits.push((*flag, visible(component, &bundle_of(&path), flag)?));
         }
     }
-    if !edits.is_empty() {
-        let text = component.with_flags(&edits)?;
-        write_manifest(draft, &component.node, &component.path, &text);
-    }
+    set_flags(draft, component, &edits)?;
     Ok(unset)
 }
 
 /// A host path as the component's container sees it, or an error at the flag that would need it.
 pub fn visible(component: &Component, host: &NodePath, flag: &str) -> Result<String> {
     use crate::diagnostic::{Code, Diagnostic};
-    component.container_path(host).ok_or_else(|| {
+    component.own_path(host).ok_or_else(|| {
         Diagnostic::new(
             Code::Unsupported,
             format!(
@@ -193,14 +215,19 @@ pub fn components_now(draft: &Draft, node: &NodeName, program: Program) -> Resul
     Ok(all.into_iter().filter(|c| c.program == program).collect())
 }
 
-/// Recreates a static pod because the files `inputs` that it reads have changed: an annotation with
-/// the fingerprint of their present content.
+/// Restarts a program because the files `inputs` that it reads have changed: a static pod by an annotation
+/// with the fingerprint of their present content, a unit by systemd.
 pub fn recreate(
     draft: &mut Draft,
     node: &NodeName,
     path: &NodePath,
     inputs: &[NodePath],
 ) -> Result<()> {
+    let process = Process::Program(node.clone(), path.clone());
+    if layout::unit_of(path).is_some() {
+        draft.restart(process);
+        return Ok(());
+    }
     let Some(file) = draft.now().file(node, path) else {
         return Ok(());
     };
@@ -216,7 +243,7 @@ pub fn recreate(
     let fingerprint = hex(&digest[..8]);
     let manifest = Manifest::parse(&file.text, &snapshot_file(node, path))?;
     let text = manifest.set_annotation(POD_ANNOTATION, &format!("sha256-{fingerprint}"))?;
-    write_manifest(draft, node, path, &text);
+    write_program(draft, process, path, &text);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::set_name;
 use crate::digest::sha256;
+use crate::layout::unit_of;
 use crate::names::{NodeName, NodePath};
 use crate::phases::{Act, Done};
 use crate::rotation::{Rotation, references};
@@ -42,16 +43,17 @@ enum What {
         manifest: NodePath,
         hash: String,
     },
+    RestartUnit(NodePath),
     RestartKubelet,
     Forget,
 }
 
 impl Action {
-    /// The process that it restarts, by its manifest's name.
+    /// The process that it restarts, by its manifest's or unit's name.
     fn restarted(&self) -> Option<&str> {
         match &self.what {
-            What::RestartPod { manifest, .. } => {
-                let name = manifest.file_name();
+            What::RestartPod { manifest: path, .. } | What::RestartUnit(path) => {
+                let name = path.file_name();
                 Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem))
             }
             What::RestartKubelet => Some("kubelet"),
@@ -146,7 +148,7 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
     let manifests: BTreeSet<(&NodeName, &NodePath)> = restarted
         .iter()
         .filter_map(|process| match process {
-            Process::StaticPod(node, path) => Some((node, path)),
+            Process::Program(node, path) => Some((node, path)),
             _ => None,
         })
         .collect();
@@ -167,7 +169,10 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
     }
     for process in &restarted {
         let (rank, path, what, node) = match process {
-            Process::StaticPod(node, path) => {
+            Process::Program(node, path) if unit_of(path).is_some() => {
+                (1, path.clone(), What::RestartUnit(path.clone()), node)
+            }
+            Process::Program(node, path) => {
                 let Some(file) = after.file(node, path) else {
                     continue;
                 };
@@ -194,7 +199,10 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
     }
     let mut ordered: Vec<_> = merged.into_iter().collect();
     ordered.sort_by_key(|((rank, path, what), nodes)| {
-        let restart = matches!(what, What::RestartPod { .. } | What::RestartKubelet);
+        let restart = matches!(
+            what,
+            What::RestartPod { .. } | What::RestartUnit(_) | What::RestartKubelet
+        );
         (*rank, path.clone(), restart, nodes.first().cloned())
     });
     ordered
@@ -272,6 +280,10 @@ impl Changes {
                     What::RestartPod { manifest, hash } => {
                         format!("{step}\t{set}\trestart\tstatic-pod:{manifest}\t-\t-\t-\t{hash}\t-\n")
                     }
+                    What::RestartUnit(path) => {
+                        let unit = path.file_name();
+                        format!("{step}\t{set}\trestart\tunit:{unit}\t-\t-\t-\t-\t-\n")
+                    }
                     What::RestartKubelet => {
                         format!("{step}\t{set}\trestart\tkubelet\t-\t-\t-\t-\t-\n")
                     }
@@ -279,6 +291,14 @@ impl Changes {
                 }
             })
             .collect()
+    }
+
+    /// The nodes on which something restarts.
+    pub fn restarting_nodes(&self) -> impl Iterator<Item = &NodeName> {
+        let restarts = self.actions.iter().map(|(_, action)| action);
+        restarts
+            .filter(|action| action.restarted().is_some())
+            .flat_map(|action| &action.nodes)
     }
 
     /// NODES.

@@ -210,7 +210,7 @@ fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, Pla
     };
     let number = usize::from(view.done.phase.number);
     let previous = number.checked_sub(1).map(|n| PHASES[n].directory());
-    let phase = scripts::phase_file(rotation, view, previous);
+    let phase = scripts::phase_file(rotation, view, previous)?;
     put("PHASE".into(), phase, false);
     put("CHANGES".into(), view.changes.table(), false);
     put("NODES".into(), view.changes.nodes_table(), false);
@@ -326,6 +326,8 @@ fn set_name(start: &State, nodes: &BTreeSet<NodeName>, others: usize) -> String 
         "@control-planes".into()
     } else if *nodes == with(Role::Worker) {
         "@workers".into()
+    } else if *nodes == with(Role::Etcd) {
+        "@etcd".into()
     } else {
         format!("@set-{}", others + 1)
     }

@@ -8,7 +8,10 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use super::PhaseView;
 use crate::collect::PUBLIC_FORM;
 use crate::diagnostic::{Code, Diagnostic, Result};
+use crate::layout::{self, Program};
+use crate::names::NodeName;
 use crate::rotation::Rotation;
+use crate::spec::Role;
 use crate::state::ObjectId;
 
 /// The library of the scripts: name below `lib/` and text.
@@ -124,7 +127,11 @@ fn comment_lines(text: &str) -> Vec<String> {
 }
 
 /// PHASE.
-pub fn phase_file(rotation: &Rotation, view: &PhaseView, previous: Option<String>) -> String {
+pub fn phase_file(
+    rotation: &Rotation,
+    view: &PhaseView,
+    previous: Option<String>,
+) -> Result<String> {
     let spec = rotation.spec;
     let uid = rotation
         .start
@@ -149,5 +156,31 @@ pub fn phase_file(rotation: &Rotation, view: &PhaseView, previous: Option<String
     ] {
         let _ = writeln!(out, "{key}\t{value}");
     }
-    out
+    if let Some(members) = members(rotation, view)? {
+        let _ = writeln!(out, "etcd-members\t{members}");
+    }
+    Ok(out)
+}
+
+/// Every etcd member with its client URL, where members on nodes of their own restart: the API does not
+/// know those nodes, so that they must ask one another.
+fn members(rotation: &Rotation, view: &PhaseView) -> Result<Option<String>> {
+    let of_etcd = |node: &NodeName| rotation.start.nodes[node].role == Role::Etcd;
+    if !view.changes.restarting_nodes().any(of_etcd) {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    for member in layout::all(&rotation.start, Program::Etcd)? {
+        let urls = member.flag("advertise-client-urls")?.unwrap_or_default();
+        if let Some(url) = urls.split(',').find(|url| plain_url(url)) {
+            out.push(format!("{}={url}", member.node));
+        }
+    }
+    Ok((!out.is_empty()).then(|| out.join(" ")))
+}
+
+/// Whether a URL can stand in a table whose columns and words the shell takes apart.
+fn plain_url(url: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/[]".contains(&b);
+    url.starts_with("https://") && url.bytes().all(plain)
 }

@@ -240,7 +240,8 @@ impl<'a> Artifacts<'a> {
         let folder = self
             .kubelet(state, node)?
             .and_then(|k| k.static_pods.clone());
-        let any = folder.is_some_and(|f| layout::manifests_in(files, &f).next().is_some());
+        let any = folder.is_some_and(|f| layout::manifests_in(files, &f).next().is_some())
+            || layout::may_run_units(files);
         let mut out = Vec::new();
         for component in if any {
             layout::components(state, node)?

@@ -58,7 +58,7 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
         };
         let mut by_program: BTreeMap<Program, BTreeSet<&NodeName>> = BTreeMap::new();
         for process in &restarted {
-            if let Process::StaticPod(node, manifest) = process
+            if let Process::Program(node, manifest) = process
                 && let Some(program) = programs.get(&(node.clone(), manifest.clone()))
             {
                 by_program.entry(*program).or_default().insert(node);

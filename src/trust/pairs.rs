@@ -148,7 +148,7 @@ fn one(
         };
         if !known.contains(&pair) {
             let half = known.iter().any(|(c, k)| *c == pair.0 || *k == pair.1);
-            let process = Process::StaticPod(node.clone(), program.manifest.clone());
+            let process = Process::Program(node.clone(), program.manifest.clone());
             if half {
                 let reason = format!("the key in {key} does not belong to the certificate in {at}");
                 let remedy = format!("replace {at} and {key} together");

@@ -58,7 +58,7 @@ pub fn check(
             search.flags_of(component)?;
         }
         search.kubelet(node)?;
-        search.units(node, files)?;
+        search.units(node, files, &components)?;
         search.static_pods(node, files, &components)?;
     }
     search.workloads()?;
@@ -106,7 +106,7 @@ impl Search<'_> {
             // Whoever asks these for health and metrics is outside, and told so before phase 14.
             let serves = flag.name == "tls-cert-file" && component.program != Program::Apiserver;
             for path in value.split([',', ':']).filter(|part| part.starts_with('/')) {
-                let host = component.manifest.host_path_of(component.container, path);
+                let host = component.host_path(path);
                 let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
                     continue;
                 };
@@ -144,15 +144,20 @@ impl Search<'_> {
 
     /// Units other than the kubelet's. One that runs once and ends reads its files each time, which is
     /// what the proof takes by path.
-    fn units(&mut self, node: &NodeName, files: &Node) -> Result<()> {
+    fn units(&mut self, node: &NodeName, files: &Node, components: &[Component]) -> Result<()> {
         for (path, file) in files.regular_files() {
-            let Some(unit) = layout::unit_of(path).filter(|unit| *unit != "kubelet.service") else {
+            let Some(unit) = layout::unit_of(path).filter(|unit| *unit != layout::KUBELET_UNIT)
+            else {
                 continue;
+            };
+            let of_program = match components.iter().find(|c| c.files().contains(path)) {
+                Some(component) => files_of_flags(component)?,
+                None => BTreeSet::new(),
             };
             let once = file.text.contains("Type=oneshot");
             let label = snapshot_file(node, path);
             for (at, named) in paths_in(&file.text) {
-                if once && self.is_read_by_path(node, &named)? {
+                if of_program.contains(&named) || once && self.is_read_by_path(node, &named)? {
                     continue;
                 }
                 let reader = Reader {
@@ -184,8 +189,7 @@ impl Search<'_> {
             };
             let label = snapshot_file(node, path);
             for (at, container) in containers(&pod["spec"]).into_iter().enumerate() {
-                let known = |c: &Component| c.path == *path && c.container == at;
-                if components.iter().any(known) {
+                if components.iter().any(|c| c.is_container(path, at)) {
                     continue;
                 }
                 let reader = Reader {
@@ -329,6 +333,13 @@ impl Search<'_> {
             })
         })
     }
+}
+
+/// The files of a program's flags, which are looked at as such.
+fn files_of_flags(component: &Component) -> Result<BTreeSet<NodePath>> {
+    let values = component.flags()?.iter().filter_map(|f| f.value.as_deref());
+    let paths = values.flat_map(|value| value.split([',', ':']));
+    Ok(paths.filter_map(|path| NodePath::new(path).ok()).collect())
 }
 
 fn unknown(reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {

@@ -33,7 +33,7 @@ fn find_on(
     out: &mut Vec<BrokenEdge>,
 ) -> Result<()> {
     let timeline = inputs.timeline;
-    let process = Process::StaticPod(node.clone(), program.manifest.clone());
+    let process = Process::Program(node.clone(), program.manifest.clone());
     let versions = timeline.node_versions(node);
     let there = |path: &NodePath, at: usize| timeline.state(at).file(node, path).is_some();
     let mut seen = BTreeSet::new();

@@ -43,11 +43,6 @@ impl Made {
             raw,
             dir,
         };
-        for ca in ["ca.crt", "front-proxy-ca.crt", "etcd/ca.crt"] {
-            let path = made.raw.join("nodes/cp-1/etc/kubernetes/pki").join(ca);
-            let text = fs::read_to_string(path).unwrap();
-            made.old_cas.extend(certificates_of(&text));
-        }
         for entry in fs::read_dir(made.raw.join("users")).into_iter().flatten() {
             let path = entry.unwrap().path();
             let user = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -55,11 +50,31 @@ impl Made {
         }
         made.collect();
         made.compile();
+        made.old_cas = made.rotated();
         made.carry();
         let phase = fs::read_to_string(made.folder().join("plan/00-preflight/PHASE")).unwrap();
         let uid = phase.lines().find_map(|l| l.strip_prefix("cluster-uid\t"));
         uid.expect("the cluster's UID").clone_into(&mut made.uid);
         made
+    }
+
+    /// The CAs that cluster.toml rotates, as they are before.
+    fn rotated(&self) -> Vec<Certificate> {
+        let toml = fs::read_to_string(self.folder().join("cluster.toml")).unwrap();
+        let cas = toml.lines().find(|l| l.starts_with("cas = ")).unwrap();
+        let of = |(_, file): &(&str, &str)| {
+            let path = self.raw.join("nodes/cp-1/etc/kubernetes/pki").join(file);
+            certificates_of(&fs::read_to_string(path).unwrap()).remove(0)
+        };
+        [
+            ("cluster", "ca.crt"),
+            ("front-proxy", "front-proxy-ca.crt"),
+            ("etcd", "etcd/ca.crt"),
+        ]
+        .iter()
+        .filter(|(name, _)| cas.contains(&format!("\"{name}\"")))
+        .map(of)
+        .collect()
     }
 
     /// The nodes with API servers.

@@ -96,6 +96,26 @@ fn one_control_plane_goes_through_its_rotation_and_back() {
     goes_through(&laid_out(layouts::SINGLE), &ASKED_ALWAYS);
 }
 
+#[test]
+fn an_etcd_of_static_pods_on_nodes_of_its_own_goes_through_and_back() {
+    goes_through(&laid_out(layouts::EXTERNAL_ETCD), &ASKED_ALWAYS);
+}
+
+#[test]
+fn an_etcd_of_units_with_flags_goes_through_and_back() {
+    goes_through(&laid_out(layouts::ETCD_UNITS), &ASKED_ALWAYS);
+}
+
+#[test]
+fn an_etcd_of_units_with_an_environment_file_goes_through_and_back() {
+    goes_through(&laid_out(layouts::ETCD_VARIABLES), &ASKED_ALWAYS);
+}
+
+#[test]
+fn an_etcd_that_somebody_else_runs_stays_as_it_is() {
+    goes_through(&laid_out(layouts::ETCD_FOREIGN), &ASKED_ALWAYS);
+}
+
 /// A cluster of a layout, with keys that are made now.
 fn laid_out(layout: Layout) -> Made {
     let begin = Instant::now();
@@ -224,7 +244,10 @@ fn no_way_back(world: &World, phase: &str, after: &BTreeMap<String, Files>) {
 }
 
 /// The examples of `plans/` that are made here.
-const EXAMPLES: [(&str, Layout); 1] = [("kubeadm-single", layouts::SINGLE)];
+const EXAMPLES: [(&str, Layout); 2] = [
+    ("kubeadm-single", layouts::SINGLE),
+    ("kubeadm-external-etcd", layouts::EXTERNAL_ETCD),
+];
 
 /// Writes examples anew: a cluster with other keys, what the collector finds there, and its plan. Which ones,
 /// says `CAROTA_EXAMPLES`.

@@ -240,7 +240,9 @@ impl<'a> World<'a> {
         copy(&self.made.raw.join("nodes").join(node), &root);
         fs::create_dir(root.join("proc")).unwrap();
         let manifests = root.join("etc/kubernetes/manifests");
-        let mut calls = vec![vec!["restart".to_owned(), "kubelet".to_owned()]];
+        let mut calls: Vec<Vec<String>> = made_units(&root)
+            .map(|unit| vec!["restart".to_owned(), unit])
+            .collect();
         if manifests.is_dir() {
             for entry in fs::read_dir(manifests).unwrap() {
                 let path = entry.unwrap().path().display().to_string();
@@ -536,6 +538,20 @@ pub fn text(output: &Output) -> String {
     )
 }
 
+/// The units of a root.
+fn made_units(root: &Path) -> impl Iterator<Item = String> {
+    let folders = ["etc/systemd/system", "usr/lib/systemd/system"];
+    let entries = folders.map(|folder| fs::read_dir(root.join(folder)));
+    let names = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name.ends_with(".service"))
+}
+
 fn stand_in(name: &str) -> String {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     fs::read_to_string(scripts.join(name)).unwrap()
@@ -575,7 +591,15 @@ pub fn walk(root: &Path, below: &str, out: &mut Files) {
         } else {
             format!("{below}/{name}")
         };
-        let stand_ins = ["proc", "served", "last-pid", "command", "var/lib/carota"];
+        let stand_ins = [
+            "proc",
+            "served",
+            "last-pid",
+            "command",
+            "words",
+            "variables",
+            "var/lib/carota",
+        ];
         if stand_ins.contains(&path.as_str()) {
             continue;
         }

@@ -36,11 +36,26 @@ case $1 in
       kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
     esac
     ;;
-  restart) echo "/usr/bin/$2" | start "$2" ;;
+  restart)
+    name=${2%.service}
+    unit=$(find "$SANDBOX/etc/systemd/system/$name.service" "$SANDBOX/usr/lib/systemd/system/$name.service" 2>/dev/null | sed 1q)
+    # words of the command line, with lines that continue; then what its environment file sets
+    sed -n '/^ExecStart=./,/[^\\]$/p' "$unit" | sed 's/^ExecStart=//; s/\\$//' | tr -s ' ' '\n' | sed '/^$/d' >"$SANDBOX/words"
+    start "$name" <"$SANDBOX/words"
+    sed -n 's/^EnvironmentFile=-*//p' "$unit" | while read -r file; do cat "$SANDBOX$file" 2>/dev/null || :; done |
+      sed -n 's/^\([A-Z_]*=\)"*\([^"]*\)"*$/\1\2/p' | tee "$SANDBOX/variables" | tr '\n' '\000' >"$SANDBOX/proc/$pid/environ"
+    if [ "$name" = etcd ]; then
+      mkdir -p "$SANDBOX/served"
+      file=$(flag cert-file)
+      [ -n "$file" ] || file=$(sed -n 's/^ETCD_CERT_FILE=//p' "$SANDBOX/variables")
+      urls=$(sed -n 's/^ETCD_LISTEN_CLIENT_URLS=//p' "$SANDBOX/variables")$(flag listen-client-urls)
+      for url in $(echo "$urls" | tr , ' '); do ln -sf "..$file" "$SANDBOX/served/${url#https://}"; done
+    fi
+    ;;
   show)
     for process in "$SANDBOX"/proc/[0-9]*; do
       read -r comm 2>/dev/null <"$process/comm" || continue
-      [ "$comm" != "$4" ] || echo "MainPID=${process##*/}"
+      [ "$comm" != "${4%.service}" ] || echo "MainPID=${process##*/}"
     done
     ;;
   is-active | daemon-reload) ;;

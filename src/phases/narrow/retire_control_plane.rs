@@ -4,7 +4,7 @@ use crate::diagnostic::Result;
 use crate::layout;
 use crate::phases::switch::signer::write_originals;
 use crate::phases::tools::{
-    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, step, write_manifest,
+    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, restore_program, step,
 };
 use crate::phases::widen::apiserver_trust::change_published_trust;
 use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, handing_out};
@@ -59,7 +59,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         Vec::new(),
         |draft| {
             write_originals(rotation, draft, Trust::Narrowed, false)?;
-            for node in before.nodes_with(Role::ControlPlane) {
+            for (node, _) in before.nodes.iter().filter(|(_, n)| n.role != Role::Worker) {
                 for kubeconfig in kubeconfigs(before, node)? {
                     if matches!(
                         kubeconfig.reader,
@@ -83,9 +83,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         |draft| {
             for node in before.nodes.keys() {
                 for component in layout::components(&rotation.start, node)? {
-                    if let Some(file) = rotation.start.file(node, &component.path) {
-                        write_manifest(draft, node, &component.path, &file.text);
-                    }
+                    restore_program(rotation, draft, &component);
                 }
             }
             Ok(())

@@ -3,7 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::NodePath;
-use crate::phases::tools::{components_now, new_of, pem_file, step, visible, write_manifest};
+use crate::phases::tools::{components_now, new_of, pem_file, set_flags, step, visible};
 use crate::phases::widen::bootstrap_trust::change_cluster_info;
 use crate::phases::widen::controller_manager_root_ca::change_own_kubeconfig;
 use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
@@ -39,8 +39,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 for component in components_now(draft, node, Program::ControllerManager)? {
                     if let Some(path) = original_root_ca(rotation, &component)? {
                         let value = visible(&component, &new_of(&path), "root-ca-file")?;
-                        let text = component.with_flags(&[("root-ca-file", value)])?;
-                        write_manifest(draft, node, &component.path, &text);
+                        set_flags(draft, &component, &[("root-ca-file", value)])?;
                     } else if component.flag("root-ca-file")?.is_none() {
                         change_own_kubeconfig(rotation, draft, &component, Trust::Narrowed)?;
                     }
@@ -112,10 +111,7 @@ fn original_root_ca(
     component: &crate::layout::Component,
 ) -> Result<Option<NodePath>> {
     let start = crate::layout::components(&rotation.start, &component.node)?;
-    let Some(original) = start
-        .iter()
-        .find(|c| c.path == component.path && c.container == component.container)
-    else {
+    let Some(original) = start.iter().find(|c| c.is_like(component)) else {
         return Ok(None);
     };
     let Some(path) = original.host_file("root-ca-file")? else {

@@ -4,7 +4,7 @@ use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodePath;
 use crate::phases::tools::{
-    components_now, new_of, pem_file, step, trust_files, visible, write_manifest,
+    components_now, new_of, pem_file, set_flags, step, trust_files, visible,
 };
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, to_pem};
@@ -61,11 +61,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     for (certificate, key) in SIGNERS {
                         edits.extend(signer_edits(rotation, &component, certificate, key)?);
                     }
-                    if !edits.is_empty() {
-                        let edits: Vec<_> = edits.iter().map(|(f, v)| (*f, v.clone())).collect();
-                        let text = component.with_flags(&edits)?;
-                        write_manifest(draft, node, &component.path, &text);
-                    }
+                    set_flags(draft, &component, &edits)?;
                 }
             }
             Ok(())

@@ -1,5 +1,7 @@
 //! 07: etcd members trust clients and peers of both CAs.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::Result;
 use crate::layout::{self, Program};
 use crate::phases::tools::{components_now, point_at_bundles, step, trust_flags};
@@ -22,10 +24,32 @@ pub const PHASE: Phase = Phase {
     run,
 };
 
+/// What to say where somebody else runs etcd.
+fn foreign(state: &State) -> Result<Option<String>> {
+    if !layout::all(state, Program::Etcd)?.is_empty() {
+        return Ok(None);
+    }
+    let mut servers = BTreeSet::new();
+    for component in layout::all(state, Program::Apiserver)? {
+        servers.extend(component.flag("etcd-servers")?);
+    }
+    let servers: Vec<String> = servers.into_iter().collect();
+    Ok((!servers.is_empty()).then(|| {
+        format!(
+            "Somebody else runs etcd ({}): its CA is not rotated, and the API servers' client certificates of \
+             that CA stay as they are. Whoever runs it rotates it by themselves, before or after this plan.",
+            servers.join(", ")
+        )
+    }))
+}
+
 fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     if !rotation.cas.contains_key(&CaName::Etcd) {
-        outcome.absent.push("The etcd CA is not rotated.".into());
+        outcome.absent.push(match foreign(before)? {
+            Some(who) => who,
+            None => "The etcd CA is not rotated.".into(),
+        });
     } else if layout::all(before, Program::Etcd)?.is_empty() {
         outcome
             .absent

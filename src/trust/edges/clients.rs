@@ -81,7 +81,7 @@ impl Reader<'_, '_> {
         flag: &'static str,
     ) -> Result<()> {
         let of = KubeconfigOf::Flag(started.program, started.manifest.clone(), flag);
-        let process = Process::StaticPod(node.clone(), started.manifest.clone());
+        let process = Process::Program(node.clone(), started.manifest.clone());
         let name = format!("{} on {node}", started.program);
         self.kubeconfig_client(Kind::ControlPlane, &name, node, &of, Some(&process))
     }
@@ -178,7 +178,7 @@ impl Reader<'_, '_> {
                     .iter()
                     .map(|(id, mounted)| (Process::Workload(id.clone()), mounted));
                 let foreign = static_pods.iter().flat_map(|(manifest, mounts)| {
-                    let process = Process::StaticPod(node.clone(), manifest.clone());
+                    let process = Process::Program(node.clone(), manifest.clone());
                     mounts.iter().map(move |mounted| (process.clone(), mounted))
                 });
                 let readers: BTreeSet<Process> = pods

@@ -176,7 +176,7 @@ impl<'a> Reader<'_, 'a> {
                 let Some(&(cluster, user)) = view.pairs.first() else {
                     continue;
                 };
-                let process = Process::StaticPod(node.clone(), started.manifest.clone());
+                let process = Process::Program(node.clone(), started.manifest.clone());
                 let label = format!("{path} on {node}");
                 let what = What::KubeconfigTrust { of, cluster };
                 let trust = self.input(what, Some(&node), Some(process), "kubeconfig ca", label)?;

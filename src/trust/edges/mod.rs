@@ -21,8 +21,8 @@ use super::judge::{Role, RoleId};
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
-use crate::spec::Version;
-use crate::state::{Process, State};
+use crate::spec::{Role as NodeRole, Version};
+use crate::state::{ObjectId, Process, State};
 
 pub use workloads::workloads;
 
@@ -212,7 +212,7 @@ impl Reader<'_, '_> {
         (flag, row): (&'static str, &'static str),
         what: fn(Program, NodePath, &'static str) -> What,
     ) -> Result<InputId> {
-        let process = Process::StaticPod(node.clone(), started.manifest.clone());
+        let process = Process::Program(node.clone(), started.manifest.clone());
         let label = format!("--{flag} of {} on {node}", started.program);
         let what = what(started.program, started.manifest.clone(), flag);
         self.input(what, Some(node), Some(process), row, label)
@@ -270,9 +270,14 @@ impl Reader<'_, '_> {
 
     fn find_programs(&mut self) -> Result<()> {
         for node in self.start.nodes.keys() {
+            let registered = ObjectId::new("nodes", "", node.as_str());
+            let registered = self.start.object(&registered).is_some();
             if let Some(kubelet) = self.inputs.artifacts.kubelet(self.start, node)? {
-                self.kubelets.insert(node.clone(), kubelet);
-            } else {
+                // Without a kubeconfig a kubelet runs by itself: it dials no API server, and none dials it.
+                if registered || kubelet.kubeconfig.is_some() {
+                    self.kubelets.insert(node.clone(), kubelet);
+                }
+            } else if registered || self.start.nodes[node].role != NodeRole::Etcd {
                 self.weaknesses.insert(format!(
                     "the kubelet of {node} was not found: nothing is proven of it"
                 ));

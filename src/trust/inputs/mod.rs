@@ -165,7 +165,7 @@ impl<'a> Inputs<'a> {
         let start = timeline.state(0);
         for node in start.nodes.keys() {
             for started in artifacts.programs(start, node)?.iter() {
-                let process = Process::StaticPod(node.clone(), started.manifest.clone());
+                let process = Process::Program(node.clone(), started.manifest.clone());
                 match started.program {
                     Program::ControllerManager => managers.push(Manager {
                         node: node.clone(),

@@ -170,6 +170,7 @@ fn static_pods(made: &mut Making<'_>, host: &Host) {
 /// A member's CA and pairs.
 fn etcd_files(made: &mut Making<'_>, host: &Host, folder: &str) {
     let Host { name, address } = host;
+    std::fs::create_dir_all(made.at(name, "/var/lib/etcd")).unwrap();
     let ca = made.pki.ca("etcd", "");
     made.file(name, &format!("{folder}/ca.crt"), &ca.certificate);
     let names = format!("DNS:localhost,DNS:{name},IP:{address},IP:127.0.0.1,IP:::1");

@@ -56,6 +56,21 @@ pub const EXTERNAL_ETCD: Layout = Layout {
     etcd: Etcd::Pods,
 };
 
+/// The same with etcd as units, and with an environment file in place of flags.
+pub const ETCD_UNITS: Layout = Layout {
+    etcd: Etcd::Units,
+    ..EXTERNAL_ETCD
+};
+pub const ETCD_VARIABLES: Layout = Layout {
+    etcd: Etcd::Variables,
+    ..EXTERNAL_ETCD
+};
+/// The same with an etcd that somebody else runs.
+pub const ETCD_FOREIGN: Layout = Layout {
+    etcd: Etcd::Foreign,
+    ..EXTERNAL_ETCD
+};
+
 /// A node of a made cluster.
 #[derive(Clone, Debug)]
 pub struct Host {

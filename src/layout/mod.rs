@@ -1,21 +1,23 @@
-//! What runs where, read from a State's artifacts: static pods with their flags, kubelets with their
-//! configuration, kubeconfigs and who reads them.
+//! What runs where, read from a State's artifacts: static pods and units with their flags, kubelets with
+//! their configuration, kubeconfigs and who reads them.
 //!
 //! This is reading only, and never an assumption about paths: everything is found by the flags,
 //! units and volumes that name it. Both the phases and the proof look at a State through this
 //! module; it knows nothing of what either wants.
 
-use std::collections::BTreeMap;
+mod units;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
-use crate::edit::manifest::{Container, Flag, Manifest};
-use crate::edit::unit::{EnvironmentFile, Unit};
-use crate::memo::Memo;
+use crate::edit::manifest::{Flag, Manifest};
 use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, Process, State};
+
+use units::Service;
+pub use units::{KUBELET_UNIT, may_run_units, unit_of};
 
 /// A program of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,42 +73,94 @@ pub struct Component {
     pub program: Program,
     /// On which node.
     pub node: NodeName,
-    /// The manifest of its static pod.
+    /// The file that starts it: the manifest of its static pod, or its unit.
     pub path: NodePath,
-    /// The manifest, parsed.
-    pub manifest: Arc<Manifest>,
-    /// Which of its containers.
-    pub container: usize,
+    form: Form,
+}
+
+/// How a component is started.
+enum Form {
+    /// By the kubelet, as a container of a static pod.
+    Pod {
+        manifest: Arc<Manifest>,
+        container: usize,
+    },
+    /// By systemd.
+    Unit(Service),
 }
 
 impl Component {
-    /// The process that restarts when the manifest changes.
+    /// The process that its file starts.
     #[must_use]
     pub fn process(&self) -> Process {
-        Process::StaticPod(self.node.clone(), self.path.clone())
+        Process::Program(self.node.clone(), self.path.clone())
     }
 
-    fn container(&self) -> &Container {
-        &self.manifest.containers()[self.container]
+    /// The files that make its command line, and that the snapshot has.
+    #[must_use]
+    pub fn files(&self) -> Vec<NodePath> {
+        match &self.form {
+            Form::Pod { .. } => vec![self.path.clone()],
+            Form::Unit(service) => service.files.clone(),
+        }
+    }
+
+    /// Whether it is a unit of systemd.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        matches!(self.form, Form::Unit(_))
+    }
+
+    /// Whether it is this container of the manifest at `path`.
+    #[must_use]
+    pub fn is_container(&self, path: &NodePath, at: usize) -> bool {
+        let container = match &self.form {
+            Form::Pod { container, .. } => Some(*container),
+            Form::Unit(_) => None,
+        };
+        self.path == *path && container == Some(at)
+    }
+
+    /// Whether it is the same program of the same file, in another state.
+    #[must_use]
+    pub fn is_like(&self, other: &Component) -> bool {
+        let container = |component: &Component| match &component.form {
+            Form::Pod { container, .. } => Some(*container),
+            Form::Unit(_) => None,
+        };
+        self.node == other.node && self.path == other.path && container(self) == container(other)
+    }
+
+    fn found(&self, name: &str) -> Result<Option<&Flag>> {
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.containers()[*container].flag(name),
+            Form::Unit(service) => service.flag(name),
+        }
     }
 
     /// A flag's value, if the flag is set.
     pub fn flag(&self, name: &str) -> Result<Option<String>> {
-        Ok(self
-            .container()
-            .flag(name)?
-            .and_then(|flag| flag.value.clone()))
+        Ok(self.found(name)?.and_then(|flag| flag.value.clone()))
     }
 
     /// Every flag, in order.
     pub fn flags(&self) -> Result<&[Flag]> {
-        self.container().flags()
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.containers()[*container].flags(),
+            Form::Unit(service) => Ok(&service.flags),
+        }
     }
 
     /// Where a flag stands in its file.
     #[must_use]
     pub fn flag_place(&self, name: &str) -> Place {
-        match self.container().flag(name) {
+        match self.found(name) {
             Ok(Some(flag)) => flag.place.clone(),
             _ => Place::start_of(&snapshot_file(&self.node, &self.path)),
         }
@@ -123,46 +177,66 @@ impl Component {
 
     /// The files on the host that a flag means which may be given several times.
     pub fn host_files(&self, name: &str) -> Result<Vec<NodePath>> {
-        let flags = self.container().flags()?.iter().filter(|f| f.name == name);
+        let flags = self.flags()?.iter().filter(|f| f.name == name);
         flags
             .filter_map(|f| Some(self.on_host(name, f.value.as_deref()?, &f.place)))
             .collect()
     }
 
     fn on_host(&self, name: &str, value: &str, place: &Place) -> Result<NodePath> {
-        let host = self
-            .manifest
-            .host_path_of(self.container, value)
-            .ok_or_else(|| {
-                Diagnostic::new(
-                    Code::Unsupported,
-                    format!(
-                        "{} on {} reads --{name} from a path that no hostPath volume covers",
-                        self.program, self.node
-                    ),
-                    "mount the file from the host, as kubeadm does, and take the snapshot again",
-                )
-                .at(place.clone())
-            })?;
+        let host = self.host_path(value).ok_or_else(|| {
+            Diagnostic::new(
+                Code::Unsupported,
+                format!(
+                    "{} on {} reads --{name} from a path that no hostPath volume covers",
+                    self.program, self.node
+                ),
+                "mount the file from the host, as kubeadm does, and take the snapshot again",
+            )
+            .at(place.clone())
+        })?;
         NodePath::new(&host).map_err(|why| {
             Diagnostic::new(Code::HostileName, why, "use a plain absolute path").at(place.clone())
         })
     }
 
-    /// What the container must call a file of the host.
+    /// What the host calls a file of the program.
     #[must_use]
-    pub fn container_path(&self, host: &NodePath) -> Option<String> {
-        self.manifest
-            .container_path_of(self.container, host.as_str())
+    pub fn host_path(&self, path: &str) -> Option<String> {
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.host_path_of(*container, path),
+            Form::Unit(_) => Some(path.to_owned()),
+        }
     }
 
-    /// The manifest's text with other values for some flags.
-    pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<String> {
-        let flags: Vec<_> = flags
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        self.manifest.set_flags(self.container, &flags)
+    /// What the program must call a file of the host.
+    #[must_use]
+    pub fn own_path(&self, host: &NodePath) -> Option<String> {
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.container_path_of(*container, host.as_str()),
+            Form::Unit(_) => Some(host.to_string()),
+        }
+    }
+
+    /// The files that change when some flags get other values, with their texts.
+    pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => {
+                let flags: Vec<_> = flags.iter().map(|(n, v)| (*n, v.as_str())).collect();
+                let text = manifest.set_flags(*container, &flags)?;
+                Ok(vec![(self.path.clone(), text)])
+            }
+            Form::Unit(service) => service.with_flags(flags),
+        }
     }
 }
 
@@ -190,16 +264,34 @@ pub fn snapshot_file(node: &NodeName, path: &NodePath) -> String {
     format!("snapshot/nodes/{node}{path}")
 }
 
-/// The static pods of the control plane on a node, in order of their manifests' names.
+/// The programs of the control plane on a node: units in order of their names, then static pods in order
+/// of their manifests' names.
 pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
     let Some(files) = state.nodes.get(node) else {
         return Ok(Vec::new());
     };
-    let Some(folder) = kubelet(state, node)?.and_then(|k| k.static_pods) else {
-        return Ok(Vec::new());
-    };
     let mut out = Vec::new();
-    for (path, entry) in manifests_in(files, &folder) {
+    for (program, service) in units::programs(node, files)? {
+        out.push(Component {
+            program,
+            node: node.clone(),
+            path: service.path.clone(),
+            form: Form::Unit(service),
+        });
+    }
+    if let Some(folder) = kubelet(state, node)?.and_then(|k| k.static_pods) {
+        static_pods(node, files, &folder, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn static_pods(
+    node: &NodeName,
+    files: &Node,
+    folder: &NodePath,
+    out: &mut Vec<Component>,
+) -> Result<()> {
+    for (path, entry) in manifests_in(files, folder) {
         let Some((path, file)) = files.file(path) else {
             if *entry == Entry::Withheld {
                 return Err(withheld_manifest(&snapshot_file(node, path)));
@@ -217,12 +309,14 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
                 program,
                 node: node.clone(),
                 path: path.clone(),
-                manifest: manifest.clone(),
-                container,
+                form: Form::Pod {
+                    manifest: manifest.clone(),
+                    container,
+                },
             });
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn withheld_manifest(label: &str) -> Diagnostic {
@@ -263,7 +357,7 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
     let Some(files) = state.nodes.get(node) else {
         return Ok(None);
     };
-    let Some(unit) = kubelet_unit(node, files)? else {
+    let Some(unit) = units::load(node, files, KUBELET_UNIT)?.map(|loaded| loaded.unit) else {
         return Ok(None);
     };
     let path_flag = |name: &str| -> Result<Option<NodePath>> {
@@ -314,101 +408,8 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
 /// Every flag of a node's kubelet, in order.
 pub fn kubelet_flags(state: &State, node: &NodeName) -> Result<Vec<Flag>> {
     let unit = match state.nodes.get(node) {
-        Some(files) => kubelet_unit(node, files)?,
+        Some(files) => units::load(node, files, KUBELET_UNIT)?.map(|loaded| loaded.unit),
         None => None,
     };
     unit.map_or(Ok(Vec::new()), |unit| Ok(unit.flags()?.to_vec()))
-}
-
-/// The service that a file is the unit or a drop-in of.
-#[must_use]
-pub fn unit_of(path: &NodePath) -> Option<&str> {
-    let rest = UNIT_FOLDERS
-        .iter()
-        .find_map(|folder| path.as_str().strip_prefix(folder)?.strip_prefix('/'))?;
-    let unit = rest.split('/').next()?;
-    let unit = unit.strip_suffix(".d").unwrap_or(unit);
-    unit.ends_with(".service").then_some(unit)
-}
-
-/// The folders in which systemd looks for units, most important first (systemd.unit(5)).
-const UNIT_FOLDERS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
-
-/// Reads `kubelet.service` with its drop-ins and environment files.
-fn kubelet_unit(node: &NodeName, files: &Node) -> Result<Option<Arc<Unit>>> {
-    let find = |name: &str| {
-        UNIT_FOLDERS
-            .iter()
-            .filter_map(|folder| NodePath::new(&format!("{folder}/{name}")).ok())
-            .find_map(|path| files.file(&path))
-    };
-    let Some(main) = find("kubelet.service") else {
-        return Ok(None);
-    };
-    // A drop-in of one name hides those of the same name in less important folders; the rest apply
-    // in order of their names (systemd.unit(5)).
-    let mut drop_ins = BTreeMap::new();
-    for folder in UNIT_FOLDERS.iter().rev() {
-        let folder = format!("{folder}/kubelet.service.d");
-        for (path, entry) in files.in_folder(&folder) {
-            let stem = path.file_name().strip_suffix(".conf");
-            if stem.is_some_and(|stem| !stem.is_empty())
-                && let Entry::File(file) = entry
-            {
-                drop_ins.insert(path.file_name(), (path, file));
-            }
-        }
-    }
-    let fragments: Vec<(String, &str)> = std::iter::once(main)
-        .chain(drop_ins.into_values())
-        .map(|(path, file)| (snapshot_file(node, path), &*file.text))
-        .collect();
-    let fragments: Vec<(&str, &str)> = fragments.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    let environment: Vec<(String, Option<&str>)> = environment_files(&fragments)?
-        .iter()
-        .map(|named| {
-            let file = NodePath::new(&named.path)
-                .ok()
-                .and_then(|path| files.file(&path));
-            (
-                format!("snapshot/nodes/{node}{}", named.path),
-                file.map(|(_, f)| &*f.text),
-            )
-        })
-        .collect();
-    let environment: Vec<_> = environment.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    load_once(&fragments, &environment).map(Some)
-}
-
-static UNITS: Memo<Arc<Unit>> = Memo::new();
-static ENVIRONMENTS: Memo<Arc<Vec<EnvironmentFile>>> = Memo::new();
-
-/// The environment files of a unit; every phase asks for the same ones.
-fn environment_files(fragments: &[(&str, &str)]) -> Result<Arc<Vec<EnvironmentFile>>> {
-    let parts: Vec<&[u8]> = fragments
-        .iter()
-        .flat_map(|(file, text)| [file.as_bytes(), text.as_bytes()])
-        .collect();
-    ENVIRONMENTS.recall(&parts, || Unit::environment_files(fragments).map(Arc::new))
-}
-
-/// Reads a unit; every phase asks for the same ones.
-fn load_once(
-    fragments: &[(&str, &str)],
-    environment: &[(&str, Option<&str>)],
-) -> Result<Arc<Unit>> {
-    let files = fragments.iter().map(|(file, text)| (*file, Some(*text)));
-    let parts: Vec<&[u8]> = files
-        .chain(environment.iter().copied())
-        .flat_map(|(file, text)| {
-            let there: &[u8] = if text.is_some() { b"there" } else { b"absent" };
-            [file.as_bytes(), there, text.unwrap_or_default().as_bytes()]
-        })
-        .collect();
-    UNITS.recall(&parts, || Unit::load(fragments, environment).map(Arc::new))
 }
