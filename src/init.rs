@@ -16,7 +16,7 @@ use crate::pki::{self, Certificate};
 use crate::rotation::{self, decode_pem};
 use crate::schema::BESIDE;
 use crate::snapshot;
-use crate::spec::{CaName, DAY, Spec, Version, quoted};
+use crate::spec::{CaName, DAY, Role, Spec, Version, quoted};
 use crate::state::State;
 
 /// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
@@ -257,13 +257,8 @@ fn newest_certificate(state: &State) -> Result<i64> {
 fn nodes(out: &mut String, state: &State) -> Result<()> {
     for node in state.nodes.keys() {
         let programs = programs(state, node)?;
-        let role = if programs.contains(&Program::Apiserver) {
-            "control-plane"
-        } else if programs.contains(&Program::Etcd) {
-            "etcd"
-        } else {
-            "worker"
-        };
+        let role = rotation::role_of(&programs.iter().copied().collect());
+        let role = role.unwrap_or(Role::Worker).as_str();
         let runs: Vec<&str> = programs.iter().map(|p| p.as_str()).collect();
         let comment = if runs.is_empty() {
             String::new()

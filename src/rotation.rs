@@ -579,28 +579,61 @@ fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Resul
     Ok(out)
 }
 
-/// Every control-plane node runs an API server and every etcd node a member, or the snapshot is not whole.
+/// A node does what it is declared as: the phases narrow trust where the programs run that hold it.
 fn check_programs(spec: &Spec, state: &State) -> Result<()> {
     for (node, files) in &state.nodes {
-        let wanted = match files.role {
-            Role::ControlPlane => Program::Apiserver,
-            Role::Etcd => Program::Etcd,
-            Role::Worker => continue,
-        };
-        let found = layout::components(state, node)?;
-        if found.iter().any(|c| c.program == wanted) {
-            continue;
-        }
+        let programs: BTreeSet<Program> = layout::components(state, node)?
+            .iter()
+            .map(|component| component.program)
+            .collect();
+        let declared = files.role;
         let place = spec.nodes.get(node).map(|n| n.place.clone());
-        let role = files.role.as_str();
-        return Err(Diagnostic::new(
-            Code::ComponentMissing,
-            format!("the snapshot of the {role} node `{node}` shows no {wanted}"),
-            "take the snapshot of this node again, or declare it as a worker",
-        )
-        .at(place.unwrap_or_else(|| spec.start())));
+        let error = |code, reason: String, remedy: String| {
+            let place = place.clone().unwrap_or_else(|| spec.start());
+            Err(Diagnostic::new(code, reason, remedy).at(place))
+        };
+        let wanted = match declared {
+            Role::ControlPlane => Some(Program::Apiserver),
+            Role::Etcd => Some(Program::Etcd),
+            Role::Worker => None,
+        };
+        if let Some(program) = wanted.filter(|program| !programs.contains(program)) {
+            return error(
+                Code::ComponentMissing,
+                format!(
+                    "the snapshot of the {} node `{node}` shows no {program}",
+                    declared.as_str()
+                ),
+                "take the snapshot of this node again, or declare it as a worker".to_owned(),
+            );
+        }
+        let role = role_of(&programs);
+        if role.is_none_or(|role| role != declared) {
+            let names: Vec<&str> = programs.iter().map(|p| p.as_str()).collect();
+            return error(
+                Code::TomlValue,
+                format!("`{node}` runs {}, and is declared as {}", names.join(", "), declared.as_str()),
+                match role {
+                    Some(role) => format!("declare it with role = \"{}\"", role.as_str()),
+                    None => "a node with such programs and no API server is not supported yet: run them beside one".into(),
+                },
+            );
+        }
     }
     Ok(())
+}
+
+/// What a node with these programs is; None where the phases know no such node.
+#[must_use]
+pub fn role_of(programs: &BTreeSet<Program>) -> Option<Role> {
+    if programs.contains(&Program::Apiserver) {
+        Some(Role::ControlPlane)
+    } else if programs.is_empty() {
+        Some(Role::Worker)
+    } else {
+        let etcd_alone = programs.iter().all(|program| *program == Program::Etcd);
+        etcd_alone.then_some(Role::Etcd)
+    }
 }
 
 /// Refuses a cluster whose ServiceAccount key is one of the CAs' keys.

@@ -229,8 +229,8 @@ fn no_old_ca(example: &Path, nodes: &BTreeMap<String, BTreeMap<String, Vec<u8>>>
         }
     }
     assert!(
-        seen > 50,
-        "the certificates of five nodes were looked at, not {seen}"
+        seen > 8 * nodes.len(),
+        "the certificates of every node were looked at, not {seen}"
     );
 }
 
@@ -331,7 +331,7 @@ fn openssl_accepts_every_issued_certificate_strictly_for_each_of_its_names() {
         for (name, pem) in &cas {
             fs::write(folder.path().join(name), pem).unwrap();
         }
-        assert!(leaves.len() > 30);
+        assert!(leaves.len() > 10);
         for (ca, _, leaf) in &leaves {
             openssl_verifies(&folder.path().join(ca), leaf);
         }
@@ -367,7 +367,12 @@ fn a_reissued_leaf_keeps_subject_names_usages_and_key() {
             .iter()
             .filter(|(_, _, l)| l.organizations().len() == 2)
             .collect();
-        assert_eq!(two.len(), 1, "alice's certificate has two organizations");
+        let alice = example.join("snapshot/users/alice.kubeconfig").exists();
+        assert_eq!(
+            two.len(),
+            usize::from(alice),
+            "alice's certificate has two organizations"
+        );
     }
 }
 

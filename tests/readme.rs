@@ -30,8 +30,13 @@ fn blocks(language: &str) -> Vec<(String, String)> {
 
 #[test]
 fn what_it_quotes_stands_in_the_file_it_names() {
-    let quoted = blocks("diff");
+    let mut quoted = blocks("diff");
     assert_eq!(quoted.len(), 2);
+    quoted.extend(blocks("toml").into_iter().map(|(before, body)| {
+        let file = "<!-- plans/kubeadm-single/cluster.toml -->".to_owned();
+        (if before.is_empty() { file } else { before }, body)
+    }));
+    assert_eq!(quoted.len(), 4);
     for (before, body) in quoted {
         let file = before.trim_start_matches("<!-- ").trim_end_matches(" -->");
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
@@ -60,6 +65,10 @@ fn its_commands_run() {
         &example("kubeadm-ha").join("snapshot"),
         &folder.path().join("snapshot"),
     );
+    copy_tree(
+        &example("kubeadm-single").join("snapshot"),
+        &folder.path().join("single/snapshot"),
+    );
     let mut run = 0;
     for command in commands[2..].iter().flat_map(|block| block.lines()) {
         let command = command.split(" > ").next().unwrap();
@@ -73,7 +82,7 @@ fn its_commands_run() {
         );
         run += 1;
     }
-    assert_eq!(run, 10);
+    assert_eq!(run, 13);
 }
 
 #[test]

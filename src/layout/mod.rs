@@ -282,7 +282,23 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
     if let Some(folder) = kubelet(state, node)?.and_then(|k| k.static_pods) {
         static_pods(node, files, &folder, &mut out)?;
     }
+    for component in out.iter().filter(|c| c.program == Program::Etcd) {
+        if let Some(flag) = component.found("config-file")? {
+            return Err(hidden_settings(flag.place.clone()));
+        }
+    }
     Ok(out)
+}
+
+/// etcd takes its settings from a file in place of flags, or beside them from a pod's environment: what it
+/// trusts would not be seen.
+fn hidden_settings(place: Place) -> Diagnostic {
+    Diagnostic::new(
+        Code::Unsupported,
+        "etcd has settings that are no flags: a configuration file, or variables of its pod",
+        "write them as flags, or for a unit as variables of its environment file, and take the snapshot again",
+    )
+    .at(place)
 }
 
 fn static_pods(
@@ -305,6 +321,11 @@ fn static_pods(
                 .program()?
                 .and_then(Program::of);
             let Some(program) = program else { continue };
+            if program == Program::Etcd
+                && let Some(at) = file.text.find("ETCD_")
+            {
+                return Err(hidden_settings(Place::at(&name, &file.text, at)));
+            }
             out.push(Component {
                 program,
                 node: node.clone(),

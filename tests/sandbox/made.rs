@@ -211,7 +211,7 @@ fn done(arguments: &[&str], folder: &Path) -> String {
 }
 
 /// Collects what is on the nodes and in the API into `folder`/snapshot, by the printed script.
-fn collect(raw: &Path, nodes: &[String], folder: &Path) {
+pub fn collect(raw: &Path, nodes: &[String], folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let script = raw.join("collect.sh");
     fs::write(&script, carota(&["collect"], folder).stdout).unwrap();

@@ -13,6 +13,7 @@ mod checks;
 mod common;
 mod layouts;
 mod made;
+mod refused;
 mod twin;
 mod world;
 
@@ -114,6 +115,34 @@ fn an_etcd_of_units_with_an_environment_file_goes_through_and_back() {
 #[test]
 fn an_etcd_that_somebody_else_runs_stays_as_it_is() {
     goes_through(&laid_out(layouts::ETCD_FOREIGN), &ASKED_ALWAYS);
+}
+
+#[test]
+fn a_member_restarts_only_when_the_others_are_healthy() {
+    let made = laid_out(layouts::EXTERNAL_ETCD);
+    let world = World::new(&made, None);
+    let phases = made.phases();
+    let (before, from) = phases.split_at(7);
+    before.iter().for_each(|phase| world.apply_again(phase));
+    let start = world.all_files();
+    world.program(
+        "bin",
+        "curl",
+        "#!/bin/sh\ncase $* in *10.20.0.33:2379*) echo 503 ;; *) echo 200 ;; esac\n",
+    );
+    let output = world
+        .command(&from[0], "apply", Some("etcd-1"))
+        .args(["--ack", "04-restart-in-cluster-clients"])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(20), "{said}");
+    assert!(
+        said.contains("etcd-3: https://10.20.0.33:2379/health answers 503"),
+        "{said}"
+    );
+    assert!(!said.contains("etcd-2:"), "{said}");
+    assert_same(&world.all_files(), &start, "refused");
 }
 
 /// A cluster of a layout, with keys that are made now.

@@ -199,7 +199,7 @@ impl<'a> World<'a> {
         chosen.into_iter().flatten().copied().collect()
     }
 
-    fn program(&self, folder: &str, name: &str, text: &str) {
+    pub fn program(&self, folder: &str, name: &str, text: &str) {
         let path = self.dir.path().join(folder).join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -566,7 +566,7 @@ fn copy_all(from: &Path, to: &Path) {
     assert!(status.unwrap().success(), "{}", from.display());
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
