@@ -128,22 +128,24 @@ pub fn everyone_trusts_everyone(world: &World, phase: &str) {
         ),
     ] {
         for cas in &verifiers {
-            leaves.iter().for_each(|leaf| signed(leaf, cas, what));
+            for leaf in &leaves {
+                signed(leaf, cas, what);
+            }
         }
     }
     for files in all.values() {
         for (path, text) in texts(files) {
             let kubeconfig = text.contains("kind: Config\n");
             if kubeconfig {
-                served
-                    .iter()
-                    .for_each(|leaf| signed(leaf, &authority(&text), path));
+                for leaf in &served {
+                    signed(leaf, &authority(&text), path);
+                }
             }
             if kubeconfig || path.contains("kubelet-client-") {
                 for leaf in certificates_of(&text).iter().filter(|c| !c.is_ca()) {
-                    clients
-                        .iter()
-                        .for_each(|cas| signed(leaf, cas, "the API server"));
+                    for cas in &clients {
+                        signed(leaf, cas, "the API server");
+                    }
                 }
             }
         }

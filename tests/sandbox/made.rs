@@ -29,11 +29,11 @@ pub struct Made {
 }
 
 impl Made {
-    /// A cluster of `nodes`, whose files and objects `make` puts into a folder.
-    pub fn new(nodes: Vec<String>, make: impl FnOnce(&Path)) -> Made {
+    /// A cluster of `nodes`, whose files and objects `fill` puts into a folder.
+    pub fn new(nodes: Vec<String>, fill: impl FnOnce(&Path)) -> Made {
         let dir = temporary();
         let raw = dir.path().join("raw");
-        make(&raw);
+        fill(&raw);
         let mut made = Made {
             nodes,
             uid: String::new(),

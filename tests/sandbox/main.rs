@@ -123,7 +123,9 @@ fn a_member_restarts_only_when_the_others_are_healthy() {
     let world = World::new(&made, None);
     let phases = made.phases();
     let (before, from) = phases.split_at(7);
-    before.iter().for_each(|phase| world.apply_again(phase));
+    for phase in before {
+        world.apply_again(phase);
+    }
     let start = world.all_files();
     world.program(
         "bin",

@@ -17,7 +17,7 @@ pub fn make(made: &mut Making<'_>) {
     made.pki.ca("cluster", "/CN=kubernetes");
     made.pki.ca("front-proxy", "/CN=front-proxy-ca");
     made.pki.ca("etcd", "/CN=etcd-ca");
-    let accounts = made.pki.service_account();
+    let accounts = super::pki::Pki::service_account();
     for host in made.layout.control_planes() {
         control_plane(made, &host, &accounts);
         kubelet(made, &host);

@@ -91,23 +91,23 @@ impl Layout {
     }
 
     /// The nodes with API servers.
-    pub fn control_planes(&self) -> Vec<Host> {
+    pub fn control_planes(self) -> Vec<Host> {
         Layout::hosts("cp", self.control_planes, 10)
     }
 
     /// The nodes with workloads only.
-    pub fn workers(&self) -> Vec<Host> {
+    pub fn workers(self) -> Vec<Host> {
         Layout::hosts("worker", self.workers, 20)
     }
 
     /// The nodes with etcd only, ours or somebody else's.
-    pub fn etcd_nodes(&self) -> Vec<Host> {
+    pub fn etcd_nodes(self) -> Vec<Host> {
         let count = if self.etcd == Etcd::Stacked { 0 } else { 3 };
         Layout::hosts("etcd", count, 30)
     }
 
     /// The names of the nodes that are collected.
-    pub fn nodes(&self) -> Vec<String> {
+    pub fn nodes(self) -> Vec<String> {
         let mut hosts = self.control_planes();
         if self.etcd != Etcd::Foreign {
             hosts.extend(self.etcd_nodes());
@@ -117,7 +117,7 @@ impl Layout {
     }
 
     /// The host and port by which clients reach the API.
-    pub fn endpoint(&self) -> String {
+    pub fn endpoint(self) -> String {
         match &self.control_planes()[..] {
             [one] => format!("{}:6443", one.address),
             _ => "k8s-api.example:6443".to_owned(),
@@ -125,9 +125,9 @@ impl Layout {
     }
 
     /// Makes the cluster: `nodes/<node>/…` as on the nodes, `cluster/<kind>.yaml` as kubectl prints it.
-    pub fn make(&self, to: &Path) {
+    pub fn make(self, to: &Path) {
         let mut made = Making {
-            layout: *self,
+            layout: self,
             to,
             pki: Pki::new(&to.join("mint")),
         };

@@ -70,7 +70,7 @@ impl Pki {
     }
 
     /// The ServiceAccounts' key, private and public.
-    pub fn service_account(&self) -> (String, String) {
+    pub fn service_account() -> (String, String) {
         let key = done(&["genrsa", "-traditional", "2048"], "");
         let public = done(&["pkey", "-pubout"], &key);
         (key, public)
