@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use carota::pki::Certificate;
 
+use crate::common::pieces::certificates_of;
 use crate::common::{judge, tree};
 use crate::made::{Made, temporary};
-use crate::common::pieces::certificates_of;
 use crate::world::{Entry, Files, World, text};
 
 /// What was applied, by file.

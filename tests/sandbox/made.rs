@@ -9,9 +9,9 @@ use std::process::Command;
 use carota::pki::Certificate;
 use tempfile::TempDir;
 
+use crate::common::pieces::certificates_of;
 use crate::common::{carota, edit, judge, phases};
 use crate::layouts::Layout;
-use crate::twin::certificates_of;
 use crate::world::{Entry, Files, text, walk};
 
 /// A made cluster, collected and compiled.
