@@ -12,6 +12,8 @@
 
 # what main.sh has set
 : "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}" "${timeout?}" "${checked?}"
+# and process.sh
+: "${processes?}" "${seen=}"
 
 # actions PHASE: this node's lines of CHANGES as `n at step set op path mode owner pre post keys`;
 # n counts them, `at` is the n of the first action on the same path.
@@ -297,7 +299,7 @@ space_at() {
 # there is no quorum to lose, and a worker has nothing to ask with.
 others_ready() {
   key "$phase" serial
-  [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^static-pod:/ { found = 1 } END { exit !found }' "$work/actions" || return 0
+  [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^(static-pod|unit):/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
   end=$(($(date +%s) + timeout)) waiting=''
   until look_at_others; do
@@ -305,7 +307,7 @@ others_ready() {
       confirmed "$text" || refuse 20 "$why"
       return 0
     fi
-    [ -n "$waiting" ] || say "  waiting for the other control-plane nodes, at most $timeout s:$nl$text"
+    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $timeout s:$nl$text"
     waiting=1
     sleep 2
   done
@@ -313,6 +315,8 @@ others_ready() {
 
 # look_at_others: sets `asked` if there is something to ask with, and else `text` and `why`
 look_at_others() {
+  key "$phase" etcd-members
+  case " $value" in *" $node="*) look_at_members "$value" && return || return 1 ;; esac
   asked='' text="whether the other control-plane nodes are ready"
   if [ -f "$admin" ] && command -v kubectl >/dev/null 2>&1; then
     asked=1
@@ -326,6 +330,28 @@ look_at_others() {
     text="$text ($(sed 1q "$work/why" | visible))"
   fi
   why="this phase takes one node at a time, and kubectl with ${admin#"$root"} cannot say here $text. See that they are, then add --i-checked"
+  return 1
+}
+
+# look_at_members 'NODE=URL …': the same for a node of etcd alone, which the API does not know: each other member is
+# asked for its health, with this member's own certificate
+look_at_members() {
+  asked='' text='' pid=''
+  for process in "$processes"/[0-9]*; do
+    read -r comm 2>/dev/null <"$process/comm" || continue
+    [ "$comm" != etcd ] || pid=${process##*/}
+  done
+  if [ -n "$pid" ] && command -v curl >/dev/null 2>&1; then
+    asked=1
+    for member in $1; do
+      [ "${member%%=*}" = "$node" ] || member_healthy "$pid" "${member#*=}" || text="$text${text:+$nl}  ${member%%=*}: $seen"
+    done
+    [ -n "$text" ] || return 0
+    why="another etcd member is not healthy; two at once cost the quorum. Repair it, then start again:$nl$text"
+    return 1
+  fi
+  text="whether the other etcd members are healthy"
+  why="this phase takes one member at a time, and from here it cannot be seen $text (that takes curl and a running etcd). See that they are, then add --i-checked"
   return 1
 }
 

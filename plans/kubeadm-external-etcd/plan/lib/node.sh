@@ -12,6 +12,8 @@
 
 # what main.sh has set
 : "${dir?}" "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${secrets?}" "${dry?}" "${digest=}" "${code?}" "${nl?}" "${tab?}" "${sum=}" "${value=}" "${timeout?}" "${checked?}"
+# and process.sh
+: "${processes?}" "${seen=}"
 
 # actions PHASE: this node's lines of CHANGES as `n at step set op path mode owner pre post keys`;
 # n counts them, `at` is the n of the first action on the same path.

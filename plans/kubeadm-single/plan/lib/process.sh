@@ -215,12 +215,17 @@ healthy() {
 # serves_its_file HOST PORT: the certificate served is the one in the file that the flags name
 serves_its_file() {
   file=$(sed -n "s/^$c${tab}arg$tab--tls-cert-file=//p; s/^$c${tab}arg$tab--cert-file=//p" "$work/pod" | sed 1q)
-  [ -n "$file" ] && [ -f "$root$file" ] && command -v openssl >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1 || return 0
   # etcd's probes ask another port than its clients
   clients=$(sed -n "s|^$c${tab}arg$tab--listen-client-urls=https://\([^,]*\).*|\1|p" "$work/pod" | sed 1q)
-  served=$(timeout 10 openssl s_client -connect "${clients:-$1:$2}" </dev/null 2>/dev/null | openssl x509 -outform DER 2>/dev/null | sha256sum) || :
-  [ "$served" = "$(openssl x509 -in "$root$file" -outform DER 2>/dev/null | sha256sum)" ] && return
-  seen="${clients:-$1:$2} does not serve the certificate in $file"
+  serves "${clients:-$1:$2}" "$file"
+}
+
+# serves ADDRESS FILE
+serves() {
+  [ -n "$2" ] && [ -f "$root$2" ] && command -v openssl >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1 || return 0
+  served=$(timeout 10 openssl s_client -connect "$1" </dev/null 2>/dev/null | openssl x509 -outform DER 2>/dev/null | sha256sum) || :
+  [ "$served" = "$(openssl x509 -in "$root$2" -outform DER 2>/dev/null | sha256sum)" ] && return
+  seen="$1 does not serve the certificate in $2"
   return 1
 }
 
@@ -256,5 +261,48 @@ unit_as_planned() {
   "$systemctl" is-active --quiet "$2" || return 1
   seen="$2 still has the process from before the restart"
   [ "$1" = look ] || [ "$value" != "$old" ] || return 1
-  [ "$2" != kubelet ] || healthy http://127.0.0.1:10248/healthz
+  case $2 in
+    kubelet) healthy http://127.0.0.1:10248/healthz ;;
+    *) etcd_as_planned "${value%%:*}" ;;
+  esac
+}
+
+# etcd_as_planned PID: its health, asked through consensus, and what it serves; nothing where it is another program
+etcd_as_planned() {
+  read -r comm 2>/dev/null <"$processes/$1/comm" && [ "$comm" = etcd ] || return 0
+  setting "$1" listen-client-urls
+  clients=${value%%,*}
+  setting "$1" listen-metrics-urls
+  if [ -n "$value" ]; then
+    healthy "${value%%,*}/health" || return 1
+  elif command -v curl >/dev/null 2>&1; then
+    member_healthy "$1" "$clients" || return 1
+  fi
+  setting "$1" cert-file
+  serves "${clients#https://}" "$value"
+}
+
+# member_healthy PID URL: asks a member as another would, with this member's own files
+member_healthy() {
+  setting "$1" trusted-ca-file
+  ca=$value
+  setting "$1" peer-cert-file
+  certificate=$value
+  setting "$1" peer-key-file
+  status=$(curl -s --max-time 10 --cacert "$root$ca" --cert "$root$certificate" --key "$root$value" \
+    -o /dev/null -w '%{http_code}' "$2/health" </dev/null) || :
+  [ "$status" = 200 ] && return
+  seen="$2/health answers ${status:-nothing}"
+  return 1
+}
+
+# setting PID FLAG: sets `value` to a flag of an etcd process: on its command line, else by its variable
+setting() {
+  value=$({ tr '\000' '\n' <"$processes/$1/cmdline" && tr '\000' '\n' <"$processes/$1/environ"; } 2>/dev/null |
+    VARIABLE=ETCD_$(printf '%s' "$2" | tr a-z- A-Z_) FLAG=-$2 awk '
+      found { print; exit }
+      { flag = $0; sub(/^--/, "-", flag) }
+      index(flag, ENVIRON["FLAG"] "=") == 1 { print substr(flag, length(ENVIRON["FLAG"]) + 2); exit }
+      flag == ENVIRON["FLAG"] { found = 1 }
+      index($0, ENVIRON["VARIABLE"] "=") == 1 { print substr($0, length(ENVIRON["VARIABLE"]) + 2); exit }') || :
 }
