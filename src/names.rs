@@ -10,6 +10,13 @@ use std::sync::Arc;
 pub struct NodeName(Arc<str>);
 
 impl NodeName {
+    /// Where the text lies in memory: the same for a name and its clones, for as long as one of them is
+    /// there.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.0.as_ptr() as usize
+    }
+
     /// Checks and takes a name. The error says what is wrong with it, without a final stop.
     ///
     /// The form is that of RFC 1123 subdomains, which is what Kubernetes asks of Node names.

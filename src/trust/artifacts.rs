@@ -19,7 +19,7 @@ use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
-use crate::state::{Entry, Node, State};
+use crate::state::{Entry, File, Node, State};
 
 /// A SHA-256.
 type Hash = [u8; 32];
@@ -202,6 +202,7 @@ pub struct Artifacts<'a> {
     kubelets: HashMap<Hash, Option<Rc<Configured>>>,
     /// Of the texts that can configure a kubelet.
     texts_by_address: HashMap<usize, Option<Hash>>,
+    nodes_by_address: HashMap<(usize, usize), &'a Arc<Node>>,
     kubelets_by_address: HashMap<usize, Option<Rc<Configured>>>,
     views: HashMap<&'a str, Option<Rc<View>>>,
     views_by_address: HashMap<usize, Option<Rc<View>>>,
@@ -219,6 +220,7 @@ impl<'a> Artifacts<'a> {
             programs: HashMap::new(),
             kubelets: HashMap::new(),
             texts_by_address: HashMap::new(),
+            nodes_by_address: HashMap::new(),
             kubelets_by_address: HashMap::new(),
             views: HashMap::new(),
             views_by_address: HashMap::new(),
@@ -228,9 +230,25 @@ impl<'a> Artifacts<'a> {
         }
     }
 
+    /// A node's files. Among thousands of nodes, looking for a name takes longer than anything else here.
+    pub fn node(&mut self, state: &'a State, node: &NodeName) -> Option<&'a Arc<Node>> {
+        let key = (std::ptr::from_ref(state) as usize, node.address());
+        if let Some(known) = self.nodes_by_address.get(&key) {
+            return Some(known);
+        }
+        let found = state.nodes.get(node)?;
+        self.nodes_by_address.insert(key, found);
+        Some(found)
+    }
+
+    /// A file of a node.
+    pub fn file(&mut self, state: &'a State, node: &NodeName, path: &NodePath) -> Option<&'a File> {
+        self.node(state, node)?.file(path).map(|(_, file)| file)
+    }
+
     /// The control-plane programs that run on a node.
     pub fn programs(&mut self, state: &'a State, node: &NodeName) -> Result<Rc<Vec<Rc<Started>>>> {
-        let Some(files) = state.nodes.get(node) else {
+        let Some(files) = self.node(state, node) else {
             return Ok(Rc::default());
         };
         let key = Arc::as_ptr(files) as usize;
@@ -281,7 +299,7 @@ impl<'a> Artifacts<'a> {
         let folder = self
             .kubelet(state, node)?
             .and_then(|k| k.static_pods.clone());
-        let (Some(folder), Some(files)) = (folder, state.nodes.get(node)) else {
+        let (Some(folder), Some(files)) = (folder, self.node(state, node)) else {
             return Ok(Vec::new());
         };
         let mut out = Vec::new();
@@ -318,7 +336,7 @@ impl<'a> Artifacts<'a> {
 
     /// A node's kubelet. Nodes that are set up alike are read once.
     pub fn kubelet(&mut self, state: &'a State, node: &NodeName) -> Result<Option<Rc<Configured>>> {
-        let Some(files) = state.nodes.get(node) else {
+        let Some(files) = self.node(state, node) else {
             return Ok(None);
         };
         let address = Arc::as_ptr(files) as usize;
@@ -359,14 +377,18 @@ impl<'a> Artifacts<'a> {
     }
 
     /// A text as a kubeconfig; none where it is none.
-    pub fn view(&mut self, text: &'a str, label: &str) -> Result<Option<Rc<View>>> {
+    pub fn view(
+        &mut self,
+        text: &'a str,
+        label: impl FnOnce() -> String,
+    ) -> Result<Option<Rc<View>>> {
         let address = text.as_ptr() as usize;
         if let Some(known) = self.views_by_address.get(&address) {
             return Ok(known.clone());
         }
         let view = match self.views.get(text) {
             Some(known) => known.clone(),
-            None if looks_like_kubeconfig(text) => self.read_view(text, label)?,
+            None if looks_like_kubeconfig(text) => self.read_view(text, &label())?,
             None => None,
         };
         self.views.insert(text, view.clone());
@@ -438,7 +460,7 @@ impl<'a> Artifacts<'a> {
         node: &NodeName,
         path: &NodePath,
     ) -> Result<TrustId> {
-        let Some(file) = state.file(node, path) else {
+        let Some(file) = self.file(state, node, path) else {
             let why = format!("{} is not there", snapshot_file(node, path));
             return Ok(self.judge.trust(Trust::Absent(why)));
         };
@@ -464,7 +486,7 @@ impl<'a> Artifacts<'a> {
         node: &NodeName,
         path: &NodePath,
     ) -> Result<CredentialId> {
-        let Some(file) = state.file(node, path) else {
+        let Some(file) = self.file(state, node, path) else {
             let why = format!("{} is not there", snapshot_file(node, path));
             return Ok(self.judge.credential(Credential::Absent(why)));
         };

@@ -4,7 +4,7 @@
 //! Knows trust, credentials and the planned window. It must not know which process holds what, or
 //! when.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::diagnostic::Result;
 use crate::pki::certificate::utc;
@@ -79,6 +79,9 @@ pub struct Question {
     /// Why it is not accepted at the start or the end of the window; none where it is.
     pub refused: Option<String>,
 }
+
+/// The fingerprints of a chain and of an anchor, and as what the chain's leaf is presented.
+pub type Pair = (String, String, Role);
 
 /// Number of a [`Trust`].
 pub type TrustId = usize;
@@ -246,9 +249,19 @@ impl Judge {
         out
     }
 
-    /// How many distinct pairs of chain and anchor were put to path validation.
-    pub fn pairs_verified(&self) -> usize {
-        self.verified.len()
+    /// The distinct pairs of chain and anchor, with their role, that were put to path validation.
+    pub fn pairs_verified(&self) -> HashSet<Pair> {
+        let pair = |(credential, anchor, role): &(CredentialId, String, RoleId)| {
+            let Credential::Chain(chain) = &self.credentials[*credential] else {
+                return None;
+            };
+            Some((
+                fingerprints(chain),
+                anchor.clone(),
+                self.roles[*role].clone(),
+            ))
+        };
+        self.verified.keys().filter_map(pair).collect()
     }
 
     /// Whether every trust of one set accepts every credential of the other.

@@ -131,6 +131,15 @@ pub struct Bits {
 }
 
 impl Bits {
+    /// Adds what other edges of the kind show.
+    pub fn join(&mut self, other: &Bits) {
+        for (place, (used, trusted)) in &other.parts {
+            let part = self.parts.entry(*place).or_default();
+            *part = (part.0 | used, part.1 | trusted);
+        }
+        self.broken |= other.broken;
+    }
+
     /// Whether a rotated CA is in use.
     pub fn uses_rotated(&self) -> bool {
         self.parts

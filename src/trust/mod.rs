@@ -30,18 +30,21 @@ mod report;
 mod starts;
 mod timeline;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use crate::diagnostic::Result;
+use crate::names::NodeName;
+use crate::parallel;
 use crate::pki::Certificate;
 use crate::spec::{CaName, Version};
+use edges::Edge;
 use inputs::Inputs;
 use judge::Judge;
 pub use judge::{Question, Role};
 pub use outages::Outage;
-use prover::Prover;
+use prover::{Findings, Prover};
 pub use timeline::Moment;
 use timeline::Timeline;
 
@@ -192,7 +195,22 @@ pub fn prove(
     kubernetes: Version,
     cas: &BTreeMap<CaName, (Certificate, Certificate)>,
 ) -> Result<Proof> {
-    examine(timeline, window, kubernetes, cas).map(|(proof, _)| proof)
+    let shares: Vec<Share> = Share::all(parallel::cores());
+    let examined = parallel::map(&shares, |share| {
+        examine(timeline, window, kubernetes, cas, *share)
+    });
+    let mut examined = examined.into_iter();
+    let Some(first) = examined.next() else {
+        return Ok(Proof::nothing());
+    };
+    let mut all = first?;
+    for other in examined {
+        let other = other?;
+        all.findings.join(other.findings);
+        all.outages.extend(other.outages);
+        all.elsewhere.extend(other.elsewhere);
+    }
+    Ok(all.proof())
 }
 
 /// What the proof asks of path validation, and as much again, with the answers: for other judges to
@@ -203,7 +221,60 @@ pub fn questions(
     kubernetes: Version,
     cas: &BTreeMap<CaName, (Certificate, Certificate)>,
 ) -> Result<Vec<Question>> {
-    examine(timeline, window, kubernetes, cas).map(|(_, mut judge)| judge.questions())
+    let mut all = examine(timeline, window, kubernetes, cas, Share::WHOLE)?;
+    Ok(all.judge.questions())
+}
+
+/// A part of the proof that is worked out by itself: the connections of some of the nodes.
+#[derive(Clone, Copy)]
+struct Share {
+    number: usize,
+    of: usize,
+}
+
+impl Share {
+    const WHOLE: Share = Share { number: 0, of: 1 };
+
+    fn all(of: usize) -> Vec<Share> {
+        (0..of).map(|number| Share { number, of }).collect()
+    }
+
+    fn is_first(self) -> bool {
+        self.number == 0
+    }
+
+    fn is_last(self) -> bool {
+        self.number + 1 == self.of
+    }
+
+    /// Whether it has the one of `all` things that stands at this place.
+    fn has(self, at: usize, all: usize) -> bool {
+        at * self.of / all.max(1) == self.number
+    }
+}
+
+/// What a share of the proof gave.
+struct Examined {
+    edges: Vec<EdgeFacts>,
+    phases: Vec<PhaseFacts>,
+    findings: Findings,
+    outages: Vec<Outage>,
+    /// What breaks besides edges.
+    elsewhere: Vec<BrokenEdge>,
+    judge: Judge,
+}
+
+impl Examined {
+    fn proof(self) -> Proof {
+        let mut outages = self.outages;
+        outages.sort();
+        let mut proof = self.findings.proof(self.edges, self.phases, outages);
+        proof.broken.extend(self.elsewhere);
+        proof
+            .broken
+            .sort_by_key(|broken| (broken.phase, broken.step));
+        proof
+    }
 }
 
 fn examine(
@@ -211,32 +282,59 @@ fn examine(
     window: (i64, i64),
     kubernetes: Version,
     cas: &BTreeMap<CaName, (Certificate, Certificate)>,
-) -> Result<(Proof, Judge)> {
+    share: Share,
+) -> Result<Examined> {
     let timeline = Timeline::new(timeline);
+    let phases = phases(&timeline);
+    let mut out = Examined {
+        edges: Vec::new(),
+        phases,
+        findings: Findings::default(),
+        outages: Vec::new(),
+        elsewhere: Vec::new(),
+        judge: Judge::new(window),
+    };
     if timeline.len() == 0 {
-        return Ok((Proof::nothing(), Judge::new(window)));
+        return Ok(out);
     }
     let mut inputs = Inputs::new(&timeline, Judge::new(window), kubernetes)?;
     let (edges, weaknesses) = edges::read(&mut inputs, kubernetes)?;
-    let mut outages = outages::find(&mut inputs, &edges)?;
-    let pairs = pairs::find(&mut inputs)?;
-    outages.extend(pairs.outages);
-    outages.sort();
-    let mut prover = Prover::new(inputs, window, phases(&timeline), cas, weaknesses);
-    for (index, edge) in edges.iter().enumerate() {
-        prover.prove_edge(index, edge)?;
+    if share.is_first() {
+        out.outages = outages::find(&mut inputs, &edges)?;
+        out.edges = edges.iter().map(Edge::facts).collect();
     }
-    prover.prove_identities(&edges)?;
-    let cannot_start = starts::find(&mut prover.inputs)?;
-    let leftovers = prover.leftovers(&edges)?;
-    let (mut proof, judge) = prover.finish(&edges, outages);
-    proof.leftovers = leftovers;
-    proof.broken.extend(cannot_start);
-    proof.broken.extend(pairs.broken);
-    proof
-        .broken
-        .sort_by_key(|broken| (broken.phase, broken.step));
-    Ok((proof, judge))
+    let mine = edges_of(&inputs, edges, share);
+    let mut prover = Prover::new(inputs, window, &out.phases, cas, weaknesses);
+    for (index, edge) in &mine {
+        prover.prove_edge(*index, edge)?;
+    }
+    prover.prove_identities(&mine)?;
+    prover.find_leftovers(&mine)?;
+    if share.is_last() {
+        let pairs = pairs::find(&mut prover.inputs)?;
+        out.outages.extend(pairs.outages);
+        out.elsewhere = starts::find(&mut prover.inputs)?;
+        out.elsewhere.extend(pairs.broken);
+    }
+    (out.findings, out.judge) = prover.finish();
+    Ok(out)
+}
+
+/// The edges of a share with their numbers. The edges of one node stay together, since they ask for
+/// the same values; an API server has edges to all nodes, and takes no part in this.
+fn edges_of(inputs: &Inputs<'_>, edges: Vec<Edge>, share: Share) -> Vec<(usize, Edge)> {
+    let nodes = &inputs.timeline.state(0).nodes;
+    let places: HashMap<&NodeName, usize> = nodes.keys().zip(0..).collect();
+    let is_mine = |edge: &Edge| {
+        let checks = [edge.of_server, edge.of_client].into_iter().flatten();
+        let sides = checks.flat_map(|check| [check.trust, check.credential]);
+        let mut nodes = sides.filter_map(|input| inputs.input(input).node.as_ref());
+        let node = nodes.find(|node| !inputs.runs_api_server(node));
+        let place = node.and_then(|node| places.get(node)).copied();
+        share.has(place.unwrap_or(0), places.len())
+    };
+    let numbered = edges.into_iter().enumerate();
+    numbered.filter(|(_, edge)| is_mine(edge)).collect()
 }
 
 /// The phases of a timeline in order.

@@ -2,11 +2,12 @@
 //!
 //! Knows edges, inputs and the judge. It must not know how a value is found or a verdict reached.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::edges::{Check, Edge, Kind};
 use super::inputs::{HistoryId, InputId, Inputs};
-use super::judge::{self, Credential, CredentialId, Failure, Judge, RoleId, SetId, Trust};
+use super::judge::{self, Credential, CredentialId, Failure, Judge, Pair, RoleId, SetId, Trust};
 use super::matrix::{Bits, Labels, cell, label};
 use super::outages::Outage;
 use super::timeline::Stretch;
@@ -23,15 +24,77 @@ type BrokenKey = (usize, Direction);
 /// anything is verified, and whether both are on one node.
 type Likeness = (Kind, Direction, HistoryId, HistoryId, Option<RoleId>, bool);
 
-/// The proof in the making.
-pub struct Prover<'c, 't> {
-    window: (i64, i64),
-    phases: Vec<PhaseFacts>,
-    labels: Labels<'c>,
+/// What was found of edges.
+#[derive(Default)]
+pub struct Findings {
     /// By kind and direction: one for each phase.
     cells: BTreeMap<(Kind, Direction), Vec<Bits>>,
     broken: BTreeMap<BrokenKey, BrokenEdge>,
     weaknesses: BTreeSet<String>,
+    leftovers: BTreeSet<String>,
+    verified: HashSet<Pair>,
+}
+
+impl Findings {
+    /// Adds what was found of other edges.
+    pub fn join(&mut self, other: Findings) {
+        for (key, cells) in other.cells {
+            match self.cells.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(cells);
+                }
+                Entry::Occupied(mut entry) => {
+                    for (mine, more) in entry.get_mut().iter_mut().zip(cells) {
+                        mine.join(&more);
+                    }
+                }
+            }
+        }
+        self.broken.extend(other.broken);
+        self.weaknesses.extend(other.weaknesses);
+        self.leftovers.extend(other.leftovers);
+        self.verified.extend(other.verified);
+    }
+
+    /// The proof as far as the edges go.
+    pub fn proof(
+        self,
+        edges: Vec<EdgeFacts>,
+        phases: Vec<PhaseFacts>,
+        outages: Vec<Outage>,
+    ) -> Proof {
+        let matrix = self
+            .cells
+            .iter()
+            .filter(|(_, cells)| cells.iter().any(Bits::uses_rotated))
+            .map(|((kind, direction), cells)| MatrixRow {
+                kind: kind.as_str(),
+                verified: match direction {
+                    Direction::ClientRefusesServer => "server",
+                    _ => "client",
+                },
+                cells: cells.iter().map(cell).collect(),
+            })
+            .collect();
+        Proof {
+            edges,
+            phases,
+            matrix,
+            broken: self.broken.into_values().collect(),
+            weaknesses: self.weaknesses.into_iter().collect(),
+            outages,
+            leftovers: self.leftovers.into_iter().collect(),
+            pairs_verified: self.verified.len(),
+        }
+    }
+}
+
+/// The proof in the making.
+pub struct Prover<'c, 't> {
+    window: (i64, i64),
+    phases: &'c [PhaseFacts],
+    labels: Labels<'c>,
+    findings: Findings,
     /// Checks that hold throughout, by what they depend on.
     sound: HashSet<Likeness>,
     /// The inputs.
@@ -43,7 +106,7 @@ impl<'c, 't> Prover<'c, 't> {
     pub fn new(
         inputs: Inputs<'t>,
         window: (i64, i64),
-        phases: Vec<PhaseFacts>,
+        phases: &'c [PhaseFacts],
         cas: &'c BTreeMap<CaName, (Certificate, Certificate)>,
         weaknesses: BTreeSet<String>,
     ) -> Prover<'c, 't> {
@@ -51,9 +114,10 @@ impl<'c, 't> Prover<'c, 't> {
             window,
             phases,
             labels: Labels::new(cas),
-            cells: BTreeMap::new(),
-            broken: BTreeMap::new(),
-            weaknesses,
+            findings: Findings {
+                weaknesses,
+                ..Findings::default()
+            },
             sound: HashSet::new(),
             inputs,
         }
@@ -135,7 +199,7 @@ impl<'c, 't> Prover<'c, 't> {
                 direction.as_str(),
                 failure.reason
             );
-            self.weaknesses.insert(facts);
+            self.findings.weaknesses.insert(facts);
         }
         Ok(false)
     }
@@ -160,6 +224,7 @@ impl<'c, 't> Prover<'c, 't> {
             let column = self.column(stretch.last);
             let width = self.phases.len();
             let cells = self
+                .findings
                 .cells
                 .entry((edge.kind, direction))
                 .or_insert_with(|| vec![Bits::default(); width]);
@@ -237,7 +302,7 @@ impl<'c, 't> Prover<'c, 't> {
         let stretch = self.inputs.timeline.stretches()[place];
         let step = self.step_of(check, stretch, failure)?;
         let moment = self.inputs.timeline.moment(step);
-        if let Some(known) = self.broken.get_mut(&(index, direction)) {
+        if let Some(known) = self.findings.broken.get_mut(&(index, direction)) {
             if known.phase != moment.phase && !known.also_in.contains(&moment.phase) {
                 known.also_in.push(moment.phase);
             }
@@ -272,7 +337,7 @@ impl<'c, 't> Prover<'c, 't> {
             remedy,
             also_in: Vec::new(),
         };
-        self.broken.insert((index, direction), broken);
+        self.findings.broken.insert((index, direction), broken);
         Ok(())
     }
 
@@ -434,14 +499,15 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// User and groups stay what they were.
-    pub fn prove_identities(&mut self, edges: &[Edge]) -> Result<()> {
-        let mut clients: BTreeMap<InputId, (usize, Check)> = BTreeMap::new();
-        for (index, edge) in edges.iter().enumerate() {
+    pub fn prove_identities(&mut self, edges: &[(usize, Edge)]) -> Result<()> {
+        let mut clients: BTreeMap<InputId, (usize, &Edge, Check)> = BTreeMap::new();
+        for (index, edge) in edges {
             if let Some(check) = edge.of_client {
-                clients.entry(check.credential).or_insert((index, check));
+                let client = clients.entry(check.credential);
+                client.or_insert((*index, edge, check));
             }
         }
-        for (input, (index, check)) in clients {
+        for (input, (index, edge, check)) in clients {
             let first = self.inputs.in_step(input, 0)?;
             let known = self.identities(first);
             if known.is_empty() {
@@ -470,7 +536,7 @@ impl<'c, 't> Prover<'c, 't> {
                     };
                     self.breaks(
                         index,
-                        &edges[index],
+                        edge,
                         check,
                         Direction::IdentityChanges,
                         place,
@@ -483,19 +549,19 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// Verifiers that may still trust an old CA after the last step, in memory or on disk.
-    pub fn leftovers(&mut self, edges: &[Edge]) -> Result<Vec<String>> {
+    pub fn find_leftovers(&mut self, edges: &[(usize, Edge)]) -> Result<()> {
         let last = self.inputs.timeline.len() - 1;
-        let mut out = BTreeSet::new();
-        let checks = edges.iter().flat_map(|e| [e.of_server, e.of_client]);
+        let checks = edges.iter().flat_map(|(_, e)| [e.of_server, e.of_client]);
         let trusts: BTreeSet<InputId> = checks.flatten().map(|check| check.trust).collect();
         for trust in trusts {
             let set = self.inputs.at_end(trust, last)?;
             let bits = self.labels.trusted(&self.inputs.artifacts.judge, set);
             if bits & (label::OLD | label::BOTH) != 0 {
-                out.insert(self.inputs.input(trust).label.clone());
+                let label = self.inputs.input(trust).label.clone();
+                self.findings.leftovers.insert(label);
             }
         }
-        Ok(out.into_iter().collect())
+        Ok(())
     }
 
     fn identities(&self, set: SetId) -> BTreeMap<String, CredentialId> {
@@ -507,40 +573,10 @@ impl<'c, 't> Prover<'c, 't> {
             .collect()
     }
 
-    /// The proof as far as the edges go, and the judge that was asked.
-    pub fn finish(self, edges: &[Edge], outages: Vec<Outage>) -> (Proof, Judge) {
-        let matrix = self
-            .cells
-            .iter()
-            .filter(|(_, cells)| cells.iter().any(Bits::uses_rotated))
-            .map(|((kind, direction), cells)| MatrixRow {
-                kind: kind.as_str(),
-                verified: match direction {
-                    Direction::ClientRefusesServer => "server",
-                    _ => "client",
-                },
-                cells: cells.iter().map(cell).collect(),
-            })
-            .collect();
+    /// What was found, and the judge that was asked.
+    pub fn finish(mut self) -> (Findings, Judge) {
         let judge = self.inputs.artifacts.judge;
-        let proof = Proof {
-            edges: edges
-                .iter()
-                .map(|edge| EdgeFacts {
-                    kind: edge.kind.as_str(),
-                    client: edge.client.clone(),
-                    server: edge.server.clone(),
-                    dialled: edge.dialled.clone(),
-                })
-                .collect(),
-            phases: self.phases,
-            matrix,
-            broken: self.broken.into_values().collect(),
-            weaknesses: self.weaknesses.into_iter().collect(),
-            outages,
-            leftovers: Vec::new(),
-            pairs_verified: judge.pairs_verified(),
-        };
-        (proof, judge)
+        self.findings.verified = judge.pairs_verified();
+        (self.findings, judge)
     }
 }

@@ -161,8 +161,8 @@ impl Reader<'_, '_> {
                 .artifacts
                 .foreign_static_pods(self.start, node)?;
             for (path, file) in files.regular_files() {
-                let label = snapshot_file(node, path);
-                if taken.contains(path) || self.inputs.artifacts.view(&file.text, &label)?.is_none()
+                let label = || snapshot_file(node, path);
+                if taken.contains(path) || self.inputs.artifacts.view(&file.text, label)?.is_none()
                 {
                     continue;
                 }
@@ -216,7 +216,7 @@ impl Reader<'_, '_> {
     pub(super) fn users(&mut self) -> Result<()> {
         for (user, text) in &self.start.users {
             let label = format!("snapshot/users/{user}.kubeconfig");
-            let Some(view) = self.inputs.artifacts.view(text, &label)? else {
+            let Some(view) = self.inputs.artifacts.view(text, || label)? else {
                 continue;
             };
             for &(cluster, of) in &view.pairs {
@@ -356,7 +356,7 @@ impl Reader<'_, '_> {
             && let Some(view) = self
                 .inputs
                 .artifacts
-                .view(text, "snapshot/cluster/configmaps.yaml")?
+                .view(text, || "snapshot/cluster/configmaps.yaml".to_owned())?
             && let Some(server) = view.clusters.first()
         {
             let what = What::ObjectKubeconfig { id, pointer };

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::EdgeFacts;
 use super::artifacts::{Configured, Started, host_of};
 use super::inputs::{Input, InputId, Inputs, What};
 use super::judge::{Role, RoleId};
@@ -119,6 +120,18 @@ pub struct Edge {
     pub of_server: Option<Check>,
     /// The server verifies the client.
     pub of_client: Option<Check>,
+}
+
+impl Edge {
+    /// What the proof says of it.
+    pub fn facts(&self) -> EdgeFacts {
+        EdgeFacts {
+            kind: self.kind.as_str(),
+            client: self.client.clone(),
+            server: self.server.clone(),
+            dialled: self.dialled.clone(),
+        }
+    }
 }
 
 /// A program on its node.

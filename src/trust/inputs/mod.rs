@@ -250,6 +250,11 @@ impl<'a> Inputs<'a> {
         Ok(out)
     }
 
+    /// Whether an API server runs on a node.
+    pub fn runs_api_server(&self, node: &NodeName) -> bool {
+        self.api_servers.iter().any(|(of, _)| of == node)
+    }
+
     /// An input by its number.
     pub fn input(&self, id: InputId) -> &Input {
         &self.tracks[id].input

@@ -166,7 +166,7 @@ impl<'a> Inputs<'a> {
             .and_then(|o| o.pointer(pointer))
             .and_then(Value::as_str);
         let view = match text {
-            Some(text) => self.artifacts.view(text, &object_label(id))?,
+            Some(text) => self.artifacts.view(text, || object_label(id))?,
             None => None,
         };
         let trust = view
@@ -183,7 +183,7 @@ impl<'a> Inputs<'a> {
         match self.timeline.state(now).users.get(user) {
             Some(text) => self
                 .artifacts
-                .view(text, &format!("snapshot/users/{user}.kubeconfig")),
+                .view(text, || format!("snapshot/users/{user}.kubeconfig")),
             None => Ok(None),
         }
     }
@@ -213,12 +213,13 @@ impl<'a> Inputs<'a> {
             KubeconfigOf::File(path) => Some(path.clone()),
         };
         let Some(path) = path else { return Ok(None) };
-        let Some(file) = self.timeline.state(now).file(node, &path) else {
+        let state = self.timeline.state(now);
+        let Some(file) = self.artifacts.file(state, node, &path) else {
             return Ok(None);
         };
         let view = self
             .artifacts
-            .view(&file.text, &snapshot_file(node, &path))?;
+            .view(&file.text, || snapshot_file(node, &path))?;
         Ok(view.map(|view| (path, view)))
     }
 
@@ -352,13 +353,8 @@ impl<'a> Inputs<'a> {
         let Ok(path) = NodePath::new(&format!("{folder}/{name}")) else {
             return Ok(None);
         };
-        let there = self
-            .timeline
-            .state(at)
-            .nodes
-            .get(node)
-            .is_some_and(|n| n.file(&path).is_some());
-        Ok(there.then_some(path))
+        let there = self.artifacts.file(self.timeline.state(at), node, &path);
+        Ok(there.map(|_| path))
     }
 
     /// A kubeconfig at the start: its path and content.
