@@ -2346,6 +2346,169 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
     });
 }
 
+/// What kubectl says of a connection that is lost, and what of everything else.
+const LOST: [&str; 5] = [
+    "error: http2: client connection lost",
+    "The connection to the server k8s-api.lab:6443 was refused - did you specify the right host or port?",
+    "Unable to connect to the server: net/http: TLS handshake timeout",
+    "Unable to connect to the server: EOF",
+    "Error from server: etcdserver: leader changed",
+];
+const FINAL: [&str; 2] = [
+    "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+    "Error from server (Forbidden): configmaps is forbidden: User \"alice\" cannot patch resource",
+];
+
+#[test]
+fn a_lost_connection_is_tried_again_a_bounded_number_of_times() {
+    let fixture = cluster_fixture();
+    in_every_shell(|shell| {
+        let folder = |name: String| {
+            let folder = fixture.dir.path().join(format!("{name} {}", shell[0]));
+            record_api(&folder);
+            folder
+        };
+        let ack = ["--ack", "users $(touch canary)"];
+        let lose = |folder: &Path, times: usize, which: &str, said: &str| {
+            put(&folder.join("lost"), &format!("{times}|{which}|{said}\n"));
+        };
+        let calls = |folder: &Path, which: &str| {
+            let calls = fs::read_to_string(folder.join("calls")).expect("calls");
+            calls.lines().filter(|l| l.contains(which)).count()
+        };
+        // Each call of an apply, and how often it is made when nothing is lost.
+        for (at, (which, times)) in [
+            ("apply --validate=false", 1),
+            ("get secrets", 1),
+            ("get namespaces", 1),
+            ("get configmaps -A", 1),
+            ("rollout status", 2),
+            ("get pods", 1),
+            ("patch configmap", 1),
+            ("get configmap extension", 2),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let folder = folder(format!("lost {at}"));
+            lose(&folder, 5, which, LOST[at % LOST.len()]);
+            let output = on_cluster(&fixture, shell, "apply", &folder, &ack);
+            says(&output, 0, &["is done"]);
+            assert_eq!(calls(&folder, which), times + 5, "{which}");
+            let applied = fs::read_to_string(folder.join("applied")).expect("applied");
+            assert_eq!(applied, "kind: Secret\nmetadata:\n  name: old-token\n");
+            let log = fs::read_to_string(folder.join("state/2026-11/log")).expect("log");
+            assert_eq!(log.matches("kubectl lost its connection").count(), 5);
+        }
+        // Not without end, and what was done is not done again.
+        let folder = folder("lost".to_owned());
+        lose(&folder, 6, "patch configmap", LOST[0]);
+        let output = on_cluster(&fixture, shell, "apply", &folder, &ack);
+        says(
+            &output,
+            1,
+            &[
+                "trying again in 16 s: error: http2",
+                LOST[0],
+                "kubectl cannot patch",
+            ],
+        );
+        assert_eq!(calls(&folder, "patch configmap"), 6);
+        for said in FINAL {
+            lose(&folder, 1, "patch configmap", said);
+            let before = calls(&folder, "patch configmap");
+            let output = on_cluster(&fixture, shell, "apply", &folder, &[]);
+            says(&output, 1, &[said, "kubectl cannot patch"]);
+            assert_eq!(calls(&folder, "patch configmap"), before + 1);
+        }
+        lose(&folder, 1, "get configmap extension", LOST[0]);
+        says(
+            &on_cluster(&fixture, shell, "apply", &folder, &[]),
+            0,
+            &["is done"],
+        );
+        assert_eq!(calls(&folder, "apply --validate=false"), 1);
+        lose(&folder, 5, "get configmap extension", LOST[0]);
+        says(
+            &on_cluster(&fixture, shell, "verify", &folder, &[]),
+            0,
+            &["verified"],
+        );
+        // Who cannot be reached at all is told so at once.
+        lose(&folder, 1, "get namespace kube-system", LOST[1]);
+        says(
+            &on_cluster(&fixture, shell, "verify", &folder, &[]),
+            11,
+            &["does not reach a cluster", LOST[1]],
+        );
+    });
+}
+
+#[test]
+fn what_a_later_phase_gave_people_is_asked_for_on_the_way_back() {
+    let fixture = Fixture::new(&[
+        (FIRST, first_phase()),
+        (SECOND, second_phase()),
+        ("03-third", vec![]),
+    ]);
+    let ask = format!("ack\tundone-user-x$(touch canary)\tx has put back the file\t{SECOND}\n");
+    put(&fixture.plan().join(FIRST).join("CLUSTER-BACK"), &ask);
+    fixture.seal();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let start = files(&root);
+        // The later phase was never begun here: nothing is asked.
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        let done = files(&root);
+        fixture.succeeds(shell, SECOND, "apply", &root, &[]);
+        fixture.succeeds(shell, SECOND, "rollback", &root, &[]);
+        let name = "undone-user-x$(touch canary)";
+        fixture.refused(
+            shell,
+            FIRST,
+            "rollback",
+            &root,
+            &["--ack", "undone-user-x"],
+            (
+                21,
+                "x has put back the file\nIf that is so, add: --ack undone-user-x$(touch canary)",
+            ),
+        );
+        assert_same(&files(&root), &done, "refused");
+        says(
+            &fixture.run(shell, FIRST, "rollback", &root, &["--dry-run"]),
+            21,
+            &["would stop here with exit 21", "would put back"],
+        );
+        fixture.succeeds(shell, FIRST, "rollback", &root, &["--ack", name]);
+        assert_same(&files(&root), &start, "rolled back");
+        let log = root.join("var/lib/carota/2026-11/log");
+        let log = fs::read_to_string(log).expect("log");
+        assert!(log.contains(&format!("acknowledged: {name}")), "{log}");
+        // There is nothing to go back from: nothing is asked.
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+        assert!(!fixture.dir.path().join("home/canary").exists());
+    });
+    // A phase without work here leaves nothing in the journal here: whether it was begun cannot be known.
+    put(
+        &fixture.plan().join(FIRST).join("CLUSTER-BACK"),
+        &ask.replace(SECOND, "03-third"),
+    );
+    fixture.seal();
+    let root = fixture.node();
+    fixture.succeeds(SHELLS[0], FIRST, "apply", &root, &[]);
+    fixture.refused(
+        SHELLS[0],
+        FIRST,
+        "rollback",
+        &root,
+        &[],
+        (21, "x has put back the file"),
+    );
+}
+
 /// A cluster's half with each kind of change once, and the API before it.
 fn faulty_cluster() -> Fixture {
     let fixture = cluster_fixture();

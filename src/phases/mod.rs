@@ -113,6 +113,7 @@ pub struct WayBack {
     /// Until when it is safe.
     pub until: Until,
     how: &'static str,
+    lost: &'static str,
 }
 
 /// Until when a phase can be undone.
@@ -130,38 +131,38 @@ pub enum Until {
 
 impl WayBack {
     /// Safe until another phase begins.
-    const fn until(phase: u8, how: &'static str) -> WayBack {
+    const fn until(phase: u8, how: &'static str, lost: &'static str) -> WayBack {
         let until = Until::Phase(phase);
-        WayBack { until, how }
+        WayBack { until, how, lost }
     }
 
     /// Safe whenever it is wanted.
-    const fn always(how: &'static str) -> WayBack {
+    const fn always(how: &'static str, lost: &'static str) -> WayBack {
         let until = Until::Always;
-        WayBack { until, how }
+        WayBack { until, how, lost }
     }
 
     /// The phase changes nothing of its own.
-    const fn nothing(how: &'static str) -> WayBack {
+    const fn nothing(how: &'static str, lost: &'static str) -> WayBack {
         let until = Until::Nothing;
-        WayBack { until, how }
+        WayBack { until, how, lost }
     }
 
     /// What the phase does is final.
-    const fn none(how: &'static str) -> WayBack {
+    const fn none(how: &'static str, lost: &'static str) -> WayBack {
         let until = Until::Never;
-        WayBack { until, how }
+        WayBack { until, how, lost }
     }
 
-    /// In a sentence or two.
+    /// In sentences: until when it is safe, what it does, and what is lost by it.
     #[must_use]
     pub fn text(&self) -> String {
-        match self.until {
-            Until::Nothing => self.how.to_owned(),
-            Until::Phase(number) => format!("Safe until phase {number:02} begins: {}", self.how),
-            Until::Always => format!("Safe at any time: {}", self.how),
-            Until::Never => format!("There is none: {}", self.how),
-        }
+        let until = match self.until {
+            Until::Nothing | Until::Always => "Safe at any time".to_owned(),
+            Until::Phase(number) => format!("Safe until phase {number:02} begins"),
+            Until::Never => "There is none".to_owned(),
+        };
+        format!("{until}: {} What is lost: {}", self.how, self.lost)
     }
 
     /// Until when, for a table.
@@ -185,6 +186,19 @@ pub struct Outcome {
     pub absent: Vec<String>,
     /// What the reader must know.
     pub notes: Vec<String>,
+    /// What must be confirmed before it is undone.
+    pub undoing: Vec<Undoing>,
+}
+
+/// What a person must have confirmed by name before a phase is undone: a later phase gave people
+/// something that no longer works from then on.
+pub struct Undoing {
+    /// The name to give to `--ack`.
+    pub name: String,
+    /// What is confirmed.
+    pub text: String,
+    /// The later phase's directory. Where it was never begun, nothing is asked.
+    pub since: String,
 }
 
 /// Where a step is carried out.

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Action, Part, Step};
+use super::{Action, Part, Phase, Step, Undoing};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::hex;
 use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig, looks_like_kubeconfig};
@@ -545,6 +545,27 @@ pub fn change_users(
         }
     }
     Ok(())
+}
+
+/// What users must have put back before something is undone that the kubeconfig of a later phase,
+/// `since`, needs: each user whose file is changed by `edit`.
+pub fn put_back_by_users(
+    state: &State,
+    since: &Phase,
+    (name, text): (&str, &str),
+    edit: impl Fn(&str, &str) -> Result<Option<String>>,
+) -> Result<Vec<Undoing>> {
+    let mut out = Vec::new();
+    for (user, file) in &state.users {
+        if edit(file, &format!("snapshot/users/{user}.kubeconfig"))?.is_some() {
+            out.push(Undoing {
+                name: format!("undone-user-{user}{name}"),
+                text: format!("{user} {text}"),
+                since: since.directory(),
+            });
+        }
+    }
+    Ok(out)
 }
 
 /// The text that the controller manager publishes as `ca.crt` in every namespace: the bytes of its

@@ -61,6 +61,8 @@ pub struct ClusterPart {
     lines: Vec<String>,
     /// What undoes them: the lines that belong together, in the order of the way back.
     back: Vec<Vec<String>>,
+    /// What is asked before the way back.
+    undoing: Vec<String>,
     applied: BTreeMap<String, String>,
     fills_tokens: bool,
     /// The objects that change, with who owns the change.
@@ -91,6 +93,14 @@ pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
              destroyed: there is no way back after this\n"
                 .into(),
         );
+    }
+    for asked in &done.outcome.undoing {
+        out.undoing.push(format!(
+            "ack\t{}\t{}\t{}\n",
+            asked.name,
+            one_line(&asked.text),
+            asked.since
+        ));
     }
     for note in &done.outcome.notes {
         out.lines.push(format!("note\t{}\n", one_line(note)));
@@ -233,7 +243,10 @@ impl ClusterPart {
             .collect();
         if !self.lines.is_empty() {
             out.push(("CLUSTER".into(), self.lines.concat()));
-            out.push(("CLUSTER-BACK".into(), self.back.concat().concat()));
+        }
+        if !self.lines.is_empty() || !self.undoing.is_empty() {
+            let back = self.undoing.concat() + &self.back.concat().concat();
+            out.push(("CLUSTER-BACK".into(), back));
         }
         out
     }

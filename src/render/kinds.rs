@@ -120,7 +120,7 @@ pub static KINDS: [Kind; 28] = [
     kind(
         "plan/NN/CLUSTER-BACK",
         "a table for the scripts: what undoes CLUSTER, in order",
-        "The inverse is compiled with the plan; nothing is read back from the cluster.",
+        "The inverse is compiled with the plan; nothing is read back from the cluster. What a person must confirm before the phase is undone stands here too, for nodes and cluster.",
     ),
     kind(
         "plan/NN/cluster/known-nodes",

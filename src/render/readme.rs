@@ -168,6 +168,13 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
         .into_iter()
         .map(|(name, text)| context! { name => name, text => text })
         .collect();
+    let undoing: Vec<Value> = view
+        .done
+        .outcome
+        .undoing
+        .iter()
+        .map(|asked| context! { name => &asked.name, text => &asked.text, since => &asked.since })
+        .collect();
     let order = view.order();
     render(
         "phase/README.md",
@@ -191,6 +198,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             absent => view.done.outcome.absent.iter().map(|a| cell(a)).collect::<Vec<_>>(),
             notes => view.cluster.notes().into_iter().map(cell).collect::<Vec<_>>(),
             way_back => phase.way_back.text(),
+            undoing => undoing,
             has_way_back => !view.changes.forget(),
             gate => gate(view),
         },

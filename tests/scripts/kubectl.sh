@@ -4,6 +4,19 @@ set -eu
 PATH=/usr/bin:/bin # not the stand-ins of the fault injection
 umask 022
 printf '%s\n' "$*" >>"$CLUSTER/calls"
+# lost: how many more calls, which of them, and what kubectl says of it
+if [ -f "$CLUSTER/lost" ]; then
+  IFS='|' read -r times which said <"$CLUSTER/lost"
+  case "$*" in
+    *"$which"*)
+      if [ "$times" -gt 0 ]; then
+        echo "$((times - 1))|$which|$said" >"$CLUSTER/lost"
+        echo "$said" >&2
+        exit 1
+      fi
+      ;;
+  esac
+fi
 case "$*" in
   *'get namespace kube-system'*) cat "$CLUSTER/uid" ;;
   *'get namespaces'*) cat "$CLUSTER/namespaces" ;;

@@ -15,7 +15,11 @@ pub const PHASE: Phase = Phase {
     title: "remove helper files, backups and old keys",
     why: "No flag names the bundles and the new CA's second copies any more. The backups hold the old \
           CA's key; they go only when asked for by name.",
-    way_back: WayBack::none("what is removed here is not needed by anything."),
+    way_back: WayBack::none(
+        "what is removed here is not needed by anything.",
+        "the backups of every phase, and with them the old CAs' keys: nothing of the rotation \
+         can be undone.",
+    ),
     run,
 };
 

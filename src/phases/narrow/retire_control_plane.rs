@@ -4,10 +4,11 @@ use crate::diagnostic::Result;
 use crate::layout;
 use crate::phases::switch::signer::write_originals;
 use crate::phases::tools::{
-    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, restore_program, step,
+    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, put_back_by_users,
+    restore_program, step,
 };
 use crate::phases::widen::apiserver_trust::change_published_trust;
-use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, handing_out};
+use crate::phases::{Act, Action, Outcome, Part, Phase, Undoing, WayBack, handing_out};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, Role};
 use crate::state::State;
@@ -24,7 +25,12 @@ pub const PHASE: Phase = Phase {
           From its first restart on, a client certificate of the old CA is refused: so each user must \
           have confirmed the new one (gap G13). What API servers publish of their trust is a union \
           that only grows; it is pruned after the last of them.",
-    way_back: WayBack::until(20, "restores both CAs, one control plane after another."),
+    way_back: WayBack::until(
+        20,
+        "restores both CAs, one control plane after another.",
+        "nothing; certificates of the new CA stay in use, and those of the old one are \
+         accepted again. Users may keep the kubeconfig of this phase until 14 is undone.",
+    ),
     run,
 };
 
@@ -104,6 +110,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     )?;
     push(&mut outcome, handing_out(before, pruned));
     Ok(outcome)
+}
+
+/// What must be confirmed before the servers' old certificates are taken back into use.
+pub fn taken_back(rotation: &Rotation, state: &State) -> Result<Vec<Undoing>> {
+    let what = (
+        "",
+        "has put back the kubeconfig of phase 08 or 13: that of 18 does not trust what API servers serve from now on",
+    );
+    put_back_by_users(state, &PHASE, what, |text, label| {
+        kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
+    })
 }
 
 fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {

@@ -21,7 +21,12 @@ pub const PHASE: Phase = Phase {
     why: "The same on every node: the original file of trust gets the new CA alone, the kubelet's \
           configuration goes back to what the snapshot shows, byte for byte, and the kubelet starts \
           anew.",
-    way_back: WayBack::until(20, "restores both CAs and restarts the kubelet."),
+    way_back: WayBack::until(
+        20,
+        "restores both CAs and restarts the kubelet.",
+        "nothing; certificates of the new CA stay in use, and those of the old one are \
+         accepted again.",
+    ),
     run,
 };
 

@@ -23,7 +23,11 @@ pub const PHASE: Phase = Phase {
     why: "Every server has its new certificate since 14, so clients need the old CA no longer. Pods \
           start anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is \
           left behind in their templates.",
-    way_back: WayBack::until(18, "both CAs are published again, and pods roll once more."),
+    way_back: WayBack::until(
+        18,
+        "both CAs are published again, and pods roll once more.",
+        "what the pods hold in memory and in emptyDir volumes, as in every roll.",
+    ),
     run,
 };
 

@@ -9,9 +9,9 @@ use crate::names::{NodeName, NodePath};
 use crate::phases::handing_out;
 use crate::phases::tools::{
     Reader, change_kubeconfigs, change_users, edit_file, kubeconfig_reissued, kubeconfigs,
-    recreate, step,
+    put_back_by_users, recreate, step,
 };
-use crate::phases::{Act, Outcome, Part, Phase, WayBack};
+use crate::phases::{Act, Outcome, Part, Phase, Undoing, WayBack};
 use crate::rotation::Rotation;
 use crate::state::{Draft, Process, State};
 
@@ -27,9 +27,10 @@ pub const PHASE: Phase = Phase {
           old certificate for up to a year and be locked out in 18 (gap G7).",
     way_back: WayBack::until(
         18,
-        "restores the old certificates, which are trusted until then. Users who took their new kubeconfig \
-         must put back the former one before 10 or 05 is undone: from then on nobody knows the new \
-         certificate.",
+        "restores the old certificates, which are trusted until then.",
+        "the new certificates. Users who took their new kubeconfig must put back the former \
+         one before 10 or 05 is undone, whose rollbacks ask for it: from then on nobody knows \
+         the new certificate.",
     ),
     run,
 };
@@ -81,6 +82,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             .push("No client certificate of a rotated CA was found.".into());
     }
     Ok(outcome)
+}
+
+/// What must be confirmed before trust in the users' new certificates is taken back.
+pub fn taken_back(rotation: &Rotation, state: &State) -> Result<Vec<Undoing>> {
+    let what = (
+        "-certificate",
+        "has put back the kubeconfig of before phase 13: the client certificate of 13 is refused from now on",
+    );
+    put_back_by_users(state, &PHASE, what, |text, label| {
+        kubeconfig_reissued(rotation, text, label)
+    })
 }
 
 /// The files that kubeconfigs name as client certificates on a node.

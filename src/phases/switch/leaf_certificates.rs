@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
+use crate::phases::narrow::retire_control_plane;
 use crate::phases::tools::{edit_file, recreate, set_field, step};
 use crate::phases::widen::extension_trust::{change_consumer_objects, change_files_of};
 use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack};
@@ -27,6 +28,9 @@ pub const PHASE: Phase = Phase {
     way_back: WayBack::until(
         17,
         "restores the old certificates, which are trusted until then.",
+        "the new certificates, with their keys where those are new. A client that trusts the \
+         new CA alone does not believe the servers any more: users who took the kubeconfig of \
+         phase 18 must put it away first, and the rollback asks for it.",
     ),
     run,
 };
@@ -62,6 +66,9 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             change_files_of(rotation, draft, ConsumerMode::Replace, Trust::Narrowed)
         },
     )?;
+    if on_nodes.is_some() {
+        outcome.undoing = retire_control_plane::taken_back(rotation, before)?;
+    }
     outcome.steps.extend(on_nodes);
     for leaf in &rotation.spec.external_leaves {
         outcome.notes.push(format!(

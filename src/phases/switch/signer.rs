@@ -22,7 +22,13 @@ pub const PHASE: Phase = Phase {
           takes one certificate, so it gets the new CA's own files. When it no longer reads them, the \
           original files get both CAs, new first, so that what trusts by path (kubeadm, backup jobs, \
           probes) holds when servers switch (gap G16), and the new key beside them.",
-    way_back: WayBack::until(13, "what was signed by the new CA meanwhile stays valid."),
+    way_back: WayBack::until(
+        13,
+        "the old CA signs again, and the original files hold what they held.",
+        "nothing at once. What the new CA signed meanwhile (a kubelet that renewed, a node \
+         that joined, a CSR) stays valid until 10 or 05 is undone, and must be of the old CA \
+         by then.",
+    ),
     run,
 };
 

@@ -18,7 +18,7 @@ pub const PHASE: Phase = Phase {
     why: "A quiet log proves little: an untrusted client is answered with 401, and APIService \
           availability is probed without verification (gap G20). So the served chains are verified \
           against the new CA alone, and every Node object, those that joined since included (G7).",
-    way_back: WayBack::nothing("Nothing changes here."),
+    way_back: WayBack::nothing("nothing changes here.", "nothing."),
     run,
 };
 

@@ -18,7 +18,11 @@ pub const PHASE: Phase = Phase {
     title: "roll workloads that mount re-issued certificates",
     why: "A server that read its certificate from a Secret when it started goes on with the old one. \
           What 04 rolled for the sake of its trust is not rolled again for the same reason.",
-    way_back: WayBack::until(17, "rolls the same workloads once more."),
+    way_back: WayBack::until(
+        17,
+        "rolls the same workloads once more.",
+        "what the pods hold in memory and in emptyDir volumes, as in every roll.",
+    ),
     run,
 };
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::diagnostic::Result;
 use crate::layout::Program;
+use crate::phases::switch::client_certificates;
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, components_now, pem_with_trust, point_at_bundles, set_field,
     step, text, trust_flags,
@@ -27,6 +28,8 @@ pub const PHASE: Phase = Phase {
     way_back: WayBack::until(
         12,
         "restores the manifests, one control plane after another.",
+        "the trust in clients of the new CA: API servers refuse the certificate of phase 13 in a user's \
+         kubeconfig, and what the cluster has signed since 12.",
     ),
     run,
 };
@@ -73,6 +76,9 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             "--{flag} is not set on {}: {what}.",
             nodes.join(", ")
         ));
+    }
+    if step.is_some() {
+        outcome.undoing = client_certificates::taken_back(rotation, before)?;
     }
     outcome.steps.extend(step);
     Ok(outcome)

@@ -26,6 +26,7 @@ pub const PHASE: Phase = Phase {
     way_back: WayBack::until(
         14,
         "restores cluster-info; its signatures follow by themselves.",
+        "nothing on nodes that have joined; a join that is pinned to the new CA's hash fails.",
     ),
     run,
 };

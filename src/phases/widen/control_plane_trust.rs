@@ -17,7 +17,12 @@ pub const PHASE: Phase = Phase {
     why: "Their `--client-ca-file` and `--requestheader-client-ca-file` decide who may ask for health \
           and metrics. kubeadm sets none for the scheduler, which then takes the API servers' (gap G6). \
           The page says that the controller manager's must not be a bundle; it may (G9).",
-    way_back: WayBack::until(13, "restores the manifests."),
+    way_back: WayBack::until(
+        13,
+        "restores the manifests.",
+        "the trust in clients of the new CA: controller manager and scheduler refuse what the cluster has \
+         signed since 12.",
+    ),
     run,
 };
 

@@ -24,6 +24,7 @@ pub const PHASE: Phase = Phase {
     way_back: WayBack::until(
         14,
         "restores the manifests; ServiceAccounts go back to the old CA.",
+        "nothing; pods that started meanwhile know both CAs, which does no harm.",
     ),
     run,
 };

@@ -17,7 +17,11 @@ pub const PHASE: Phase = Phase {
     why: "Each new CA lies beside the old one under a new name (`ca-new.crt`, `ca-new.key`), and each \
           file of trust gets a bundle beside it (`ca-bundle.crt`) that holds old and new. No process \
           reads these files yet, so nothing can break. The old files stay as they are until phase 12.",
-    way_back: WayBack::until(2, "removes the new files."),
+    way_back: WayBack::until(
+        2,
+        "removes the new files.",
+        "nothing; the new CAs' keys stay in secrets/ beside the plan.",
+    ),
     run,
 };
 

@@ -20,7 +20,11 @@ pub const PHASE: Phase = Phase {
     why: "The page does not cover etcd (gap G4). A member reads its CA files only when it starts, so \
           each restarts once, and the next only when it is healthy and has caught up: two at once \
           would lose quorum.",
-    way_back: WayBack::until(14, "restores the manifests, one member after another."),
+    way_back: WayBack::until(
+        14,
+        "restores the manifests, one member after another.",
+        "nothing; before 14 nobody has a certificate of the new etcd CA.",
+    ),
     run,
 };
 

@@ -25,7 +25,13 @@ pub const PHASE: Phase = Phase {
     why: "A `caBundle` that holds the old CA is widened before a handler's certificate can change in \
           14. Handlers and aggregated API servers start anew, so that they trust the new CAs which \
           API servers present from 14 on.",
-    way_back: WayBack::until(14, "restores the bundles."),
+    way_back: WayBack::until(
+        14,
+        "restores the bundles.",
+        "servers that changed to a certificate of the new CA by themselves: API servers do \
+         not believe them any more. A workload that was rolled for these bundles rolls once \
+         more.",
+    ),
     run,
 };
 

@@ -20,7 +20,11 @@ pub const PHASE: Phase = Phase {
     why: "A client that knows only the old CA fails at the first write of phase 14, when API servers \
           begin to serve the new certificate. So everybody gets the widened file now, copies of \
           admin.conf on the nodes included (gaps G13, G15).",
-    way_back: WayBack::until(14, "restores the files; users may keep the widened ones."),
+    way_back: WayBack::until(
+        14,
+        "restores the files; users may keep the widened ones.",
+        "nothing; a workload that was rolled for these files rolls once more.",
+    ),
     run,
 };
 

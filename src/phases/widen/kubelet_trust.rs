@@ -3,6 +3,7 @@
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::layout::{self, snapshot_file};
+use crate::phases::switch::client_certificates;
 use crate::phases::tools::{bundle_of, edit_file, kubeconfig_with_trust, pem_file, step};
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
@@ -18,7 +19,12 @@ pub const PHASE: Phase = Phase {
     why: "`clientCAFile` decides which API server may ask for logs and exec; the CA data of \
           kubelet.conf decides which API server the kubelet believes. Both are read when the kubelet \
           starts; restarting it leaves containers alone.",
-    way_back: WayBack::until(14, "restores both files and restarts the kubelet."),
+    way_back: WayBack::until(
+        14,
+        "restores both files and restarts the kubelet.",
+        "the trust in clients of the new CA: kubelets refuse the certificate of phase 13 in a user's \
+         kubeconfig, and what the cluster has signed since 12.",
+    ),
     run,
 };
 
@@ -74,6 +80,9 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         outcome
             .absent
             .push("No kubelet trusts a CA that is rotated.".into());
+    }
+    if step.is_some() {
+        outcome.undoing = client_certificates::taken_back(rotation, before)?;
     }
     outcome.steps.extend(step);
     Ok(outcome)

@@ -16,7 +16,7 @@ pub const PHASE: Phase = Phase {
     why: "A rotation that stops half-way is worse than none. Before the first change every file that \
           a later phase touches is compared with the snapshot, and every Node object must be one that \
           this plan knows. Each later phase backs up what it touches, outside the manifests directory.",
-    way_back: WayBack::nothing("Nothing has changed."),
+    way_back: WayBack::nothing("nothing has changed.", "nothing."),
     run,
 };
 

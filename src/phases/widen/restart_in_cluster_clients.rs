@@ -17,7 +17,10 @@ pub const PHASE: Phase = Phase {
     why: "Client libraries read the CA once, when they start. A pod that started before phase 03 trusts \
           only the old CA, and fails when the API servers' certificate changes in 14. The page names \
           only system pods; every pod with a mounted ServiceAccount counts (gap G10).",
-    way_back: WayBack::always("rolls the same workloads once more."),
+    way_back: WayBack::always(
+        "rolls the same workloads once more.",
+        "what the pods hold in memory and in emptyDir volumes, as in every roll.",
+    ),
     run,
 };
 

@@ -21,7 +21,10 @@ pub const PHASE: Phase = Phase {
     why: "The leading controller manager writes ConfigMap `kube-root-ca.crt` and the `ca.crt` of token \
           Secrets in every namespace. They are its objects, so they are waited for and never applied: \
           it would revert a foreign edit. On clusters with many namespaces it lags.",
-    way_back: WayBack::nothing("Nothing to undo here: these objects follow phase 02."),
+    way_back: WayBack::nothing(
+        "these objects follow phase 02, and there is nothing to undo here.",
+        "nothing.",
+    ),
     run,
 };
 
