@@ -16,7 +16,7 @@ use crate::pki::{self, Certificate};
 use crate::rotation::{self, decode_pem};
 use crate::schema::BESIDE;
 use crate::snapshot;
-use crate::spec::{CaName, DAY, Role, Spec, Version, quoted};
+use crate::spec::{CaName, Role, Spec, Version, quoted};
 use crate::state::State;
 
 /// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
@@ -197,17 +197,15 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         )
         .at(Place::start_of("snapshot/nodes")));
     }
-    let newest = newest_certificate(state)?;
-    // The first midnight at which every certificate of the snapshot is valid.
-    let start = (newest + DAY - 1).div_euclid(DAY) * DAY;
-    let day = utc(start);
-    let id = day.get(..10).unwrap_or("rotation").to_owned();
+    // It has passed when a snapshot is taken, so that a cluster made today can be rotated today.
+    let not_before = utc(newest_certificate(state)?);
+    let id = not_before.get(..10).unwrap_or("rotation").to_owned();
     let names: Vec<String> = cas.iter().map(|(name, _)| quoted(name.as_str())).collect();
     let _ = write!(
         out,
         "\n[rotation]\n# Names the plan; used in annotations and backup paths.\nid = {}\n\
-         # The only clock there is: start of the window and of every new certificate. The first midnight\n\
-         # at which every certificate of the snapshot is valid.\nnot_before = {day}\n\
+         # The only clock there is: start of the window and of every new certificate. Now the moment\n\
+         # since which every certificate of the snapshot is valid; set it to when the rollout is planned.\nnot_before = {not_before}\n\
          # How long the rollout may take.\nwindow = \"14d\"\n{foreign}cas = [{}]\n\
          # \"keep\": leaves are re-issued for the keys that they have; \"new\": each gets a new key.\n\
          leaf_keys = \"keep\"\nleaf_validity = \"1y\"\n{ACCEPT}",

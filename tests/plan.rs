@@ -715,3 +715,42 @@ fn init_writes_a_description_that_compiles_as_it_is() {
         );
     }
 }
+
+/// What is lost by the way back, in the words of the README, where it matters most.
+const LOST: [(&str, &str); 4] = [
+    (
+        "13-client-certificates",
+        "Safe until phase 18 begins: restores the old certificates, which are trusted until then. What is lost: the new \
+         certificates. Users who took their new kubeconfig must put back the former one before 10 or 05 is undone",
+    ),
+    (
+        "14-leaf-certificates",
+        "Safe until phase 17 begins: restores the old certificates, which are trusted until then. What is lost: the new \
+         certificates, with their keys where those are new.",
+    ),
+    (
+        "18-retire-control-plane",
+        "Safe until phase 20 begins: restores both CAs, one control plane after another. What is lost: nothing;",
+    ),
+    (
+        "20-clean-up",
+        "There is none: what is removed here is not needed by anything. What is lost: the backups of every phase",
+    ),
+];
+
+#[test]
+fn each_phase_says_until_when_its_way_back_is_safe_and_what_it_loses() {
+    for example in examples() {
+        for folder in phases(&example.join("plan")) {
+            let phase = folder.file_name().unwrap().to_str().unwrap();
+            let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+            let (_, back) = readme.split_once("## Way back\n").expect("the section");
+            let until = ["Safe until phase ", "Safe at any time: ", "There is none: "];
+            let says = until.iter().any(|until| back.trim().starts_with(until));
+            assert!(says && back.contains("What is lost: "), "{phase}: {back}");
+            for (_, words) in LOST.iter().filter(|(of, _)| *of == phase) {
+                assert!(back.contains(words), "{phase}: {back}");
+            }
+        }
+    }
+}
