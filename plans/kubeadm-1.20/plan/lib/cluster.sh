@@ -16,7 +16,8 @@ check_place() {
   [ "$mode" != status ] || return 0
   key "$phase" cluster-uid
   wanted=$value
-  found=$(k get namespace kube-system -o 'go-template={{.metadata.uid}}' 2>&1) ||
+  # asked once: whom kubectl has not reached yet it may not reach at all
+  found=$(kubectl --request-timeout=60s get namespace kube-system -o 'go-template={{.metadata.uid}}' 2>&1 </dev/null) ||
     die 11 "kubectl does not reach a cluster with this configuration: $(printf '%s\n' "$found" | sed 1q)"
   [ -z "$wanted" ] || [ "$wanted" = "$found" ] ||
     die 11 "kubectl reaches another cluster: kube-system has the UID $found, the plan is for $wanted. Give kubectl the right KUBECONFIG"
@@ -35,7 +36,38 @@ check_kubectl() {
   confirmed "$text" || refuse 22 "kubectl here is 1.$mine, the cluster 1.$theirs: more than one minor version apart. Bring a kubectl of 1.$theirs; or add --i-checked"
 }
 
-k() { kubectl --request-timeout=60s "$@" </dev/null; }
+k() { k_from /dev/null --request-timeout=60s "$@"; }
+
+# k_from FILE ARGUMENTS…: kubectl, with FILE on its standard input. A connection that is lost on the way
+# says nothing of the cluster, and everything that is asked here can be asked twice: so it is, up to five
+# times more in half a minute. What kubectl says otherwise, of certificates that it does not believe for
+# one, is final.
+k_from() {
+  input=$1 pause=1
+  shift
+  while ! { complaint=$(kubectl "$@" <"$input" 2>&1 >&3 3>&-); } 3>&1; do
+    if [ "$pause" -gt 16 ] || ! lost_connection "$complaint"; then
+      printf '%s\n' "$complaint" >&2
+      return 1
+    fi
+    say "  kubectl lost its connection, trying again in $pause s: $(printf '%s\n' "$complaint" | sed '$!d' | visible)" >&2
+    sleep "$pause"
+    pause=$((pause * 2))
+  done
+  [ -z "$complaint" ] || printf '%s\n' "$complaint" >&2
+}
+
+# lost_connection TEXT: does kubectl say that it could not reach an API server, or that this one has not
+# reached etcd?
+lost_connection() {
+  case $1 in
+    *x509:* | *'tls: '*) return 1 ;;
+    *'connection lost'* | *'connection reset'* | *'onnection refused'* | *' was refused - did you '* | *': EOF'* | *'unexpected EOF'* | *'broken pipe'* | *'use of closed network'*) ;;
+    *'server closed idle'* | *'i/o timeout'* | *'handshake timeout'* | *'Client.Timeout exceeded'* | *'no route to host'* | *'network is unreachable'* | *'GOAWAY'*) ;;
+    *'(ServiceUnavailable)'* | *'unable to handle the request'* | *'etcdserver: '*'timed out'* | *'etcdserver: leader changed'* | *'etcdserver: no leader'*) ;;
+    *) return 1 ;;
+  esac
+}
 
 # each_operation COMMAND: runs COMMAND with one line's columns as variables
 each_operation() {
@@ -117,7 +149,7 @@ perform() {
       say "$i of $total: apply $a"
       # by standard input: kubectl splits the argument of -f at commas. Not validated here: an old kubectl
       # wants every required field, and these objects hold only what changes; the API judges the result.
-      kubectl apply --validate=false --server-side --field-manager=carota --force-conflicts -f - <"$dir/$a" >"$work/out" 2>&1 ||
+      k_from "$dir/$a" apply --validate=false --server-side --field-manager=carota --force-conflicts -f - >"$work/out" 2>&1 ||
         { visible <"$work/out" >&2 && die 1 "kubectl apply of $a failed (see above); start again when the reason is gone"; }
       visible <"$work/out"
       ;;
@@ -147,9 +179,9 @@ Collect each (collect.sh node), declare it in cluster.toml, and compile again"
   if [ "$verb" = rollback ]; then mark back "$i"; else mark progress "$i"; fi
 }
 
-k_rollout() { kubectl -n "$b" rollout status "$a/$c" --timeout="$1s" </dev/null 2>&1 | visible && k_rolled; }
+k_rollout() { k_from /dev/null -n "$b" rollout status "$a/$c" --timeout="$1s" 2>&1 | visible && k_rolled; }
 # The status of a pipe is its last command's: ask once more whether it has ended.
-k_rolled() { kubectl -n "$b" rollout status "$a/$c" --timeout=1s </dev/null >/dev/null 2>&1; }
+k_rolled() { k_from /dev/null -n "$b" rollout status "$a/$c" --timeout=1s >/dev/null 2>&1; }
 
 # wait_for: until an operation's check leaves no laggard; tells how many are left when that changes
 wait_for() {
@@ -274,12 +306,15 @@ prune() {
 holds_prune() {
   sha "$dir/$b"
   wanted=$sum
-  k -n kube-system get configmap extension-apiserver-authentication -o "go-template=$(value_of configmap "$a")" >"$work/values" || return 1
+  k -n kube-system get configmap extension-apiserver-authentication -o "go-template=$(value_of configmap "$a")" >"$work/values" ||
+    die 1 "kubectl cannot read kube-system/extension-apiserver-authentication"
   [ "$(hash_values <"$work/values")" = "kube-system $wanted" ]
 }
 
 # is_secret FILE: then nothing of it is shown
 is_secret() { awk '/^[- ]*kind: *"?Secret/ { found = 1 } END { exit !found }' "$1"; }
+
+k_diff() { k_from "$dir/$a" diff --server-side --field-manager=carota --force-conflicts -f -; }
 
 tell() {
   case $op in
@@ -290,7 +325,7 @@ tell() {
       if is_secret "$dir/$a"; then
         say "  (Secrets: not shown; the file holds only what is public)"
       else
-        kubectl diff --server-side --field-manager=carota --force-conflicts -f - <"$dir/$a" 2>&1 | visible || :
+        k_diff 2>&1 | visible || :
       fi
       ;;
     *) say "$i of $total: would $op $a $b $c" ;;
@@ -301,7 +336,7 @@ verify_one() {
   case $op in
     apply)
       # 0: no difference, 1: some. Secrets are shown by nobody; their public part has a wait-ca.
-      is_secret "$dir/$a" || kubectl diff --server-side --field-manager=carota --force-conflicts -f - <"$dir/$a" >"$work/out" 2>&1 || {
+      is_secret "$dir/$a" || k_diff >"$work/out" 2>&1 || {
         failed=1
         say "$a: the cluster differs"
         visible <"$work/out"

@@ -322,7 +322,7 @@ check_other_side_back() {
       *) ! has_work "$later" || return 0 ;;
     esac
     # a gate in the cluster leaves nothing to undo
-    if other_has_work "$later" && { [ "$side" = cluster ] || [ -s "$plan/$later/CLUSTER-BACK" ]; }; then
+    if other_has_work "$later" && { [ "$side" = cluster ] || has_operations "$plan/$later/CLUSTER-BACK"; }; then
       other_is_undone
       return 0
     fi
@@ -343,8 +343,9 @@ other_is_undone() {
 }
 
 has_node_work() { [ -s "$plan/$1/CHANGES" ]; }
-has_cluster_work() {
-  [ -f "$plan/$1/CLUSTER" ] && [ -n "$(awk -F'\t' '$1 != "note" && $1 != "ack" { print; exit }' "$plan/$1/CLUSTER")" ]
+has_cluster_work() { has_operations "$plan/$1/CLUSTER"; }
+has_operations() {
+  [ -f "$1" ] && [ -n "$(awk -F'\t' '$1 != "note" && $1 != "ack" { print; exit }' "$1")" ]
 }
 
 # acknowledged NAME: given now, or in an earlier run of this phase
@@ -356,13 +357,17 @@ acknowledged() {
   esac
 }
 
-# What people must have done that no script can see, by name, before the first write.
+# What people must have done that no script can see, by name, before the first write. What is asked on
+# the way back for the sake of a later phase is not asked where that phase was never begun.
 check_acks() {
-  [ "$verb" = apply ] && [ -f "$dir/CLUSTER" ] || return 0
-  while IFS=$tab read -r op name text <&3; do
+  table=$dir/CLUSTER
+  [ "$verb" = apply ] || table=$dir/CLUSTER-BACK
+  [ -f "$table" ] || return 0
+  while IFS=$tab read -r op name text since <&3; do
     [ "$op" = ack ] || continue
+    [ -z "$since" ] || [ -d "$state/$since" ] || ! has_work "$since" || continue
     acknowledged "$name" || refuse 21 "to be acknowledged first: $text${nl}If that is so, add: --ack $name"
-  done 3<"$dir/CLUSTER"
+  done 3<"$table"
 }
 
 # keep_acks: for the resumed run, and for the record
