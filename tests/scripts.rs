@@ -1615,7 +1615,7 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         let output = with_api(&["--timeout", "60"]);
         ready.join().expect("the file is written");
         assert!(output.status.success(), "{}", text(&output));
-        assert!(text(&output).contains("waiting for the other control-plane nodes"));
+        assert!(text(&output).contains("waiting for the other nodes"));
         fixture.succeeds(shell, FIRST, "rollback", &root, &["--i-checked"]);
 
         // Where no static pod is restarted, as on a worker, no quorum can be lost.
