@@ -390,7 +390,7 @@ fn how_long_it_takes_and_what_that_is_made_of() {
         }
         // API servers one after another.
         let servers = review.control_planes().len();
-        assert_eq!(review.phase(5)["expected_seconds"], servers * 47);
+        assert_eq!(review.phase(5)["expected_seconds"], servers * 56);
     }
 }
 

@@ -33,7 +33,7 @@ use world::{Files, SHELLS, World, assert_same, text};
 /// What the scripts ask people for by name, on the whole way: the halves of phases that cannot be seen
 /// from where the next script runs (forth, and `undone-` back), what only people know, and the pods that no
 /// roll reaches.
-const ASKED: [&str; 26] = [
+const ASKED: [&str; 28] = [
     "00-preflight",
     "02-controller-manager-root-ca",
     "04-restart-in-cluster-clients",
@@ -58,6 +58,8 @@ const ASKED: [&str; 26] = [
     "undone-12-signer",
     "undone-17-retire-service-accounts",
     "undone-18-retire-control-plane",
+    "undone-user-alice",
+    "undone-user-alice-certificate",
     "user-alice",
     "user-alice-certificate",
 ];
