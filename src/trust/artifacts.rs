@@ -4,7 +4,7 @@
 //! Knows where things stand in files and objects. It must not know time, processes, or what any
 //! phase is for. Everything read once is kept by its text, since the states share nearly all of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use rustc_hash::FxHashMap as HashMap;
 
 use super::judge::{Credential, CredentialId, Judge, Trust, TrustId};
 use crate::diagnostic::Result;
@@ -217,16 +219,16 @@ impl<'a> Artifacts<'a> {
     pub fn new(judge: Judge) -> Artifacts<'a> {
         Artifacts {
             judge,
-            programs: HashMap::new(),
-            kubelets: HashMap::new(),
-            texts_by_address: HashMap::new(),
-            nodes_by_address: HashMap::new(),
-            kubelets_by_address: HashMap::new(),
-            views: HashMap::new(),
-            views_by_address: HashMap::new(),
-            trusts: HashMap::new(),
-            credentials: HashMap::new(),
-            by_address: HashMap::new(),
+            programs: HashMap::default(),
+            kubelets: HashMap::default(),
+            texts_by_address: HashMap::default(),
+            nodes_by_address: HashMap::default(),
+            kubelets_by_address: HashMap::default(),
+            views: HashMap::default(),
+            views_by_address: HashMap::default(),
+            trusts: HashMap::default(),
+            credentials: HashMap::default(),
+            by_address: HashMap::default(),
         }
     }
 

@@ -4,7 +4,9 @@
 //! Knows trust, credentials and the planned window. It must not know which process holds what, or
 //! when.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 use crate::diagnostic::Result;
 use crate::pki::certificate::utc;
@@ -125,16 +127,16 @@ impl Judge {
         Judge {
             window,
             trusts: Vec::new(),
-            trust_numbers: HashMap::new(),
+            trust_numbers: HashMap::default(),
             credentials: Vec::new(),
-            credential_numbers: HashMap::new(),
+            credential_numbers: HashMap::default(),
             roles: Vec::new(),
-            role_numbers: HashMap::new(),
+            role_numbers: HashMap::default(),
             sets: Vec::new(),
-            set_numbers: HashMap::new(),
-            verified: HashMap::new(),
-            verdicts: HashMap::new(),
-            judged: HashMap::new(),
+            set_numbers: HashMap::default(),
+            verified: HashMap::default(),
+            verdicts: HashMap::default(),
+            judged: HashMap::default(),
         }
     }
 

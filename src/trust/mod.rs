@@ -30,16 +30,15 @@ mod report;
 mod starts;
 mod timeline;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::diagnostic::Result;
-use crate::names::NodeName;
 use crate::parallel;
 use crate::pki::Certificate;
 use crate::spec::{CaName, Version};
-use edges::Edge;
+use edges::Place;
 use inputs::Inputs;
 use judge::Judge;
 pub use judge::{Question, Role};
@@ -206,6 +205,7 @@ pub fn prove(
     let mut all = first?;
     for other in examined {
         let other = other?;
+        all.edges.extend(other.edges);
         all.findings.join(other.findings);
         all.outages.extend(other.outages);
         all.elsewhere.extend(other.elsewhere);
@@ -255,7 +255,7 @@ impl Share {
 
 /// What a share of the proof gave.
 struct Examined {
-    edges: Vec<EdgeFacts>,
+    edges: BTreeMap<Place, EdgeFacts>,
     phases: Vec<PhaseFacts>,
     findings: Findings,
     outages: Vec<Outage>,
@@ -268,7 +268,8 @@ impl Examined {
     fn proof(self) -> Proof {
         let mut outages = self.outages;
         outages.sort();
-        let mut proof = self.findings.proof(self.edges, self.phases, outages);
+        let edges = self.edges.into_values().collect();
+        let mut proof = self.findings.proof(edges, self.phases, outages);
         proof.broken.extend(self.elsewhere);
         proof
             .broken
@@ -287,7 +288,7 @@ fn examine(
     let timeline = Timeline::new(timeline);
     let phases = phases(&timeline);
     let mut out = Examined {
-        edges: Vec::new(),
+        edges: BTreeMap::new(),
         phases,
         findings: Findings::default(),
         outages: Vec::new(),
@@ -298,18 +299,19 @@ fn examine(
         return Ok(out);
     }
     let mut inputs = Inputs::new(&timeline, Judge::new(window), kubernetes)?;
-    let (edges, weaknesses) = edges::read(&mut inputs, kubernetes)?;
+    let (edges, weaknesses) = edges::read(&mut inputs, kubernetes, share)?;
+    // What is away is away of the control planes, whose edges the first share has.
     if share.is_first() {
         out.outages = outages::find(&mut inputs, &edges)?;
-        out.edges = edges.iter().map(Edge::facts).collect();
     }
-    let mine = edges_of(&inputs, edges, share);
+    let facts = edges.iter().map(|(place, edge)| (*place, edge.facts()));
+    out.edges = facts.collect();
     let mut prover = Prover::new(inputs, window, &out.phases, cas, weaknesses);
-    for (index, edge) in &mine {
+    for (index, edge) in &edges {
         prover.prove_edge(*index, edge)?;
     }
-    prover.prove_identities(&mine)?;
-    prover.find_leftovers(&mine)?;
+    prover.prove_identities(&edges)?;
+    prover.find_leftovers(&edges)?;
     if share.is_last() {
         let pairs = pairs::find(&mut prover.inputs)?;
         out.outages.extend(pairs.outages);
@@ -318,23 +320,6 @@ fn examine(
     }
     (out.findings, out.judge) = prover.finish();
     Ok(out)
-}
-
-/// The edges of a share with their numbers. The edges of one node stay together, since they ask for
-/// the same values; an API server has edges to all nodes, and takes no part in this.
-fn edges_of(inputs: &Inputs<'_>, edges: Vec<Edge>, share: Share) -> Vec<(usize, Edge)> {
-    let nodes = &inputs.timeline.state(0).nodes;
-    let places: HashMap<&NodeName, usize> = nodes.keys().zip(0..).collect();
-    let is_mine = |edge: &Edge| {
-        let checks = [edge.of_server, edge.of_client].into_iter().flatten();
-        let sides = checks.flat_map(|check| [check.trust, check.credential]);
-        let mut nodes = sides.filter_map(|input| inputs.input(input).node.as_ref());
-        let node = nodes.find(|node| !inputs.runs_api_server(node));
-        let place = node.and_then(|node| places.get(node)).copied();
-        share.has(place.unwrap_or(0), places.len())
-    };
-    let numbered = edges.into_iter().enumerate();
-    numbered.filter(|(_, edge)| is_mine(edge)).collect()
 }
 
 /// The phases of a timeline in order.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::edges::{Edge, Kind, workloads};
+use super::edges::{Edge, Kind, Place, workloads};
 use super::inputs::Inputs;
 use crate::diagnostic::Result;
 use crate::layout::Program;
@@ -33,7 +33,7 @@ pub struct Outage {
 }
 
 /// Finds the outages of every step.
-pub fn find(inputs: &mut Inputs<'_>, edges: &[Edge]) -> Result<Vec<Outage>> {
+pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outage>> {
     let timeline = inputs.timeline;
     let start = timeline.state(0);
     let mut programs: BTreeMap<(NodeName, NodePath), Program> = BTreeMap::new();
@@ -144,9 +144,9 @@ fn of_program(
 }
 
 /// Nodes whose kubelet knows only the API server beside it.
-fn local_kubelets(edges: &[Edge]) -> BTreeSet<NodeName> {
+fn local_kubelets(edges: &[(Place, Edge)]) -> BTreeSet<NodeName> {
     let mut servers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for edge in edges.iter().filter(|e| e.kind == Kind::Kubelet) {
+    for (_, edge) in edges.iter().filter(|(_, e)| e.kind == Kind::Kubelet) {
         servers
             .entry(&edge.client)
             .or_default()

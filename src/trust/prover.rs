@@ -3,9 +3,11 @@
 //! Knows edges, inputs and the judge. It must not know how a value is found or a verdict reached.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::edges::{Check, Edge, Kind};
+use rustc_hash::FxHashSet as HashSet;
+
+use super::edges::{Check, Edge, Kind, Place};
 use super::inputs::{HistoryId, InputId, Inputs};
 use super::judge::{self, Credential, CredentialId, Failure, Judge, Pair, RoleId, SetId, Trust};
 use super::matrix::{Bits, Labels, cell, label};
@@ -17,8 +19,8 @@ use crate::pki::Certificate;
 use crate::spec::CaName;
 use crate::state::Process;
 
-/// Key of a broken edge: its place in the list, and the direction.
-type BrokenKey = (usize, Direction);
+/// Key of a broken edge: its place among all, and the direction.
+type BrokenKey = (Place, Direction);
 
 /// What a check depends on: kind and direction, the histories of both sides, the role where
 /// anything is verified, and whether both are on one node.
@@ -118,13 +120,13 @@ impl<'c, 't> Prover<'c, 't> {
                 weaknesses,
                 ..Findings::default()
             },
-            sound: HashSet::new(),
+            sound: HashSet::default(),
             inputs,
         }
     }
 
     /// Proves one edge, in both directions.
-    pub fn prove_edge(&mut self, index: usize, edge: &Edge) -> Result<()> {
+    pub fn prove_edge(&mut self, index: Place, edge: &Edge) -> Result<()> {
         let checks = [
             (edge.of_server, Direction::ClientRefusesServer),
             (edge.of_client, Direction::ServerRefusesClient),
@@ -162,7 +164,7 @@ impl<'c, 't> Prover<'c, 't> {
     /// What does not hold in the snapshot is not broken by the rotation, and nothing is proven of it.
     fn holds_before(
         &mut self,
-        index: usize,
+        index: Place,
         edge: &Edge,
         check: Check,
         direction: Direction,
@@ -207,7 +209,7 @@ impl<'c, 't> Prover<'c, 't> {
     /// Looks at a check in every stretch; says whether it holds in all.
     fn prove_check(
         &mut self,
-        index: usize,
+        index: Place,
         edge: &Edge,
         check: Check,
         direction: Direction,
@@ -292,7 +294,7 @@ impl<'c, 't> Prover<'c, 't> {
 
     fn breaks(
         &mut self,
-        index: usize,
+        index: Place,
         edge: &Edge,
         check: Check,
         direction: Direction,
@@ -499,8 +501,8 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// User and groups stay what they were.
-    pub fn prove_identities(&mut self, edges: &[(usize, Edge)]) -> Result<()> {
-        let mut clients: BTreeMap<InputId, (usize, &Edge, Check)> = BTreeMap::new();
+    pub fn prove_identities(&mut self, edges: &[(Place, Edge)]) -> Result<()> {
+        let mut clients: BTreeMap<InputId, (Place, &Edge, Check)> = BTreeMap::new();
         for (index, edge) in edges {
             if let Some(check) = edge.of_client {
                 let client = clients.entry(check.credential);
@@ -549,7 +551,7 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// Verifiers that may still trust an old CA after the last step, in memory or on disk.
-    pub fn find_leftovers(&mut self, edges: &[(usize, Edge)]) -> Result<()> {
+    pub fn find_leftovers(&mut self, edges: &[(Place, Edge)]) -> Result<()> {
         let last = self.inputs.timeline.len() - 1;
         let checks = edges.iter().flat_map(|(_, e)| [e.of_server, e.of_client]);
         let trusts: BTreeSet<InputId> = checks.flatten().map(|check| check.trust).collect();

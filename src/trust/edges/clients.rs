@@ -31,7 +31,7 @@ impl Reader<'_, '_> {
         let (role, client_role) = (self.server_role(name), self.client_role());
         for at in self.api_servers_at(host, client.node.as_ref()) {
             let server = &self.api_servers[at];
-            self.edges.push(Edge {
+            self.push(Edge {
                 kind: client.kind,
                 client: client.name.clone(),
                 server: format!("API server on {}", server.at.node),
@@ -148,6 +148,10 @@ impl Reader<'_, '_> {
     pub(super) fn node_kubeconfigs(&mut self) -> Result<()> {
         let mounting = self.host_mounts();
         for (node, files) in &self.start.nodes {
+            if !self.takes(node) {
+                continue;
+            }
+            self.begin_node(node);
             let mut taken = BTreeSet::new();
             for started in self.inputs.artifacts.programs(self.start, node)?.iter() {
                 taken.extend(started.files.values().cloned());

@@ -75,7 +75,7 @@ impl Reader<'_, '_> {
         let serving = self.flag(&server, port.pair, certificate)?;
         let clients = self.flag(&server, port.ca, open)?;
         let (role, client_role) = (self.server_role(dialled), self.client_role());
-        self.edges.push(Edge {
+        self.push(Edge {
             kind,
             client,
             server: format!("etcd on {}", server.node),

@@ -147,7 +147,7 @@ impl<'a> Reader<'_, 'a> {
         }
         let role = self.server_role(name);
         for credential in servers {
-            self.edges.push(Edge {
+            self.push(Edge {
                 kind,
                 client: client.clone(),
                 server: format!("{name} for {by}"),

@@ -36,6 +36,7 @@ impl Reader<'_, '_> {
 
     pub(super) fn kubelets(&mut self) -> Result<()> {
         for (node, kubelet) in self.kubelets.clone() {
+            self.begin_node(&node);
             let process = Process::Kubelet(node.clone());
             let name = format!("kubelet on {node}");
             self.kubeconfig_client(
@@ -91,6 +92,7 @@ impl Reader<'_, '_> {
             if kubelet.client_ca_file.is_none() {
                 continue;
             }
+            self.begin_node(&node);
             let trust = self.kubelet_clients(&node)?;
             for client in self.clients.clone() {
                 let server = (format!("kubelet on {node}"), trust);
@@ -130,7 +132,7 @@ impl Reader<'_, '_> {
                 ));
             }
             let (client_role, role) = (self.client_role(), self.server_role(&name));
-            self.edges.push(Edge {
+            self.push(Edge {
                 kind: Kind::ApiserverKubelet,
                 client: format!("API server on {server}"),
                 server: format!("kubelet on {node}"),
@@ -179,10 +181,12 @@ impl Reader<'_, '_> {
 
     /// Pods that verify kubelets (monitoring) do it with the CA that they get.
     pub(super) fn pods_to_kubelets(&mut self, name: &str, trust: InputId) -> Result<()> {
+        self.begin_stage();
         for (node, kubelet) in self.kubelets.clone() {
             if kubelet.serving.is_none() && !kubelet.serving_is_signed {
                 continue;
             }
+            self.begin_node(&node);
             let credential = self.kubelet_serving(&node)?;
             let object = self
                 .start
@@ -214,7 +218,7 @@ impl Reader<'_, '_> {
             {
                 continue;
             }
-            self.edges.push(Edge {
+            self.push(Edge {
                 kind: Kind::PodsKubelet,
                 client: name.to_owned(),
                 server: format!("kubelet on {node}"),

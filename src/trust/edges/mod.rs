@@ -10,15 +10,15 @@ mod extensions;
 mod kubelets;
 mod workloads;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::EdgeFacts;
 use super::artifacts::{Configured, Started, host_of};
 use super::inputs::{Input, InputId, Inputs, What};
 use super::judge::{Role, RoleId};
+use super::{EdgeFacts, Share};
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
@@ -141,6 +141,13 @@ struct Host {
     started: Rc<Started>,
 }
 
+/// Where an edge stands among all: the stage of the reading, the place of its node, and its number
+/// there. It is the same in whatever shares the edges are read.
+pub type Place = (usize, usize, usize);
+
+/// Edges with their places.
+pub type Placed = Vec<(Place, Edge)>;
+
 /// An API server.
 struct ApiServer {
     at: Host,
@@ -166,12 +173,22 @@ pub struct Reader<'r, 'a> {
     kubelets: BTreeMap<NodeName, Rc<Configured>>,
     /// Client certificates of users outside the nodes, and of whoever the cluster signs for.
     clients: Vec<(String, InputId)>,
-    edges: Vec<Edge>,
+    share: Share,
+    places: HashMap<&'a NodeName, usize>,
+    next: Place,
+    edges: Placed,
     weaknesses: BTreeSet<String>,
 }
 
-/// The edges, and what was found that cannot be proven.
-pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, BTreeSet<String>)> {
+/// The edges of a share in order, and what was found that cannot be proven.
+///
+/// The edges of one node stay together, since they ask for the same values. An API server has edges to
+/// all nodes, and takes no part in this.
+pub fn read(
+    inputs: &mut Inputs<'_>,
+    kubernetes: Version,
+    share: Share,
+) -> Result<(Placed, BTreeSet<String>)> {
     let start = inputs.timeline.state(0);
     let mut reader = Reader {
         inputs,
@@ -182,25 +199,70 @@ pub fn read(inputs: &mut Inputs<'_>, kubernetes: Version) -> Result<(Vec<Edge>, 
         members: Vec::new(),
         kubelets: BTreeMap::new(),
         clients: Vec::new(),
+        share,
+        places: start.nodes.keys().zip(0..).collect(),
+        next: (0, 0, 0),
         edges: Vec::new(),
         weaknesses: BTreeSet::new(),
     };
     reader.find_hosts();
     reader.find_programs()?;
-    reader.control_plane()?;
-    reader.kubelets()?;
-    reader.node_kubeconfigs()?;
-    reader.users()?;
-    reader.pods()?;
-    reader.joining()?;
-    reader.etcd()?;
-    reader.extensions()?;
-    reader.configured_webhooks()?;
-    reader.clients_of_kubelets()?;
-    Ok((reader.edges, reader.weaknesses))
+    let stages = [
+        Reader::control_plane,
+        Reader::kubelets,
+        Reader::node_kubeconfigs,
+        Reader::users,
+        Reader::pods,
+        Reader::joining,
+        Reader::etcd,
+        Reader::extensions,
+        Reader::configured_webhooks,
+        Reader::clients_of_kubelets,
+    ];
+    for stage in stages {
+        reader.begin_stage();
+        stage(&mut reader)?;
+    }
+    let Reader {
+        inputs,
+        places,
+        mut edges,
+        weaknesses,
+        ..
+    } = reader;
+    edges.retain(|(_, edge)| {
+        let checks = [edge.of_server, edge.of_client].into_iter().flatten();
+        let sides = checks.flat_map(|check| [check.trust, check.credential]);
+        let mut nodes = sides.filter_map(|input| inputs.input(input).node.as_ref());
+        let node = nodes.find(|node| !inputs.runs_api_server(node));
+        let place = node.and_then(|node| places.get(node)).copied();
+        share.has(place.unwrap_or(0), places.len())
+    });
+    Ok((edges, weaknesses))
 }
 
 impl Reader<'_, '_> {
+    fn begin_stage(&mut self) {
+        self.next = (self.next.0 + 1, 0, 0);
+    }
+
+    fn begin_node(&mut self, node: &NodeName) {
+        self.next.1 = self.places.get(node).map_or(0, |place| place + 1);
+        self.next.2 = 0;
+    }
+
+    /// Whether what is read node by node is read of this one.
+    fn takes(&self, node: &NodeName) -> bool {
+        let place = self.places.get(node).copied();
+        let place = place.filter(|_| !self.inputs.runs_api_server(node));
+        self.share.has(place.unwrap_or(0), self.places.len())
+    }
+
+    fn push(&mut self, edge: Edge) {
+        self.edges.push((self.next, edge));
+        self.next.2 += 1;
+    }
+
     fn input(
         &mut self,
         what: What,
@@ -248,7 +310,7 @@ impl Reader<'_, '_> {
         (server, trust): (String, InputId),
     ) {
         let role = self.client_role();
-        self.edges.push(Edge {
+        self.push(Edge {
             kind,
             client,
             server,
@@ -283,17 +345,8 @@ impl Reader<'_, '_> {
 
     fn find_programs(&mut self) -> Result<()> {
         for node in self.start.nodes.keys() {
-            let registered = ObjectId::new("nodes", "", node.as_str());
-            let registered = self.start.object(&registered).is_some();
-            if let Some(kubelet) = self.inputs.artifacts.kubelet(self.start, node)? {
-                // Without a kubeconfig a kubelet runs by itself: it dials no API server, and none dials it.
-                if registered || kubelet.kubeconfig.is_some() {
-                    self.kubelets.insert(node.clone(), kubelet);
-                }
-            } else if registered || self.start.nodes[node].role != NodeRole::Etcd {
-                self.weaknesses.insert(format!(
-                    "the kubelet of {node} was not found: nothing is proven of it"
-                ));
+            if self.takes(node) {
+                self.find_kubelet(node)?;
             }
             let programs = self.inputs.artifacts.programs(self.start, node)?;
             for started in programs.iter() {
@@ -307,6 +360,22 @@ impl Reader<'_, '_> {
         if self.api_servers.is_empty() {
             self.weaknesses
                 .insert("no API server was found: nothing is proven of its clients".into());
+        }
+        Ok(())
+    }
+
+    fn find_kubelet(&mut self, node: &NodeName) -> Result<()> {
+        let registered = ObjectId::new("nodes", "", node.as_str());
+        let registered = self.start.object(&registered).is_some();
+        if let Some(kubelet) = self.inputs.artifacts.kubelet(self.start, node)? {
+            // Without a kubeconfig a kubelet runs by itself: it dials no API server, and none dials it.
+            if registered || kubelet.kubeconfig.is_some() {
+                self.kubelets.insert(node.clone(), kubelet);
+            }
+        } else if registered || self.start.nodes[node].role != NodeRole::Etcd {
+            self.weaknesses.insert(format!(
+                "the kubelet of {node} was not found: nothing is proven of it"
+            ));
         }
         Ok(())
     }

@@ -12,8 +12,9 @@
 mod controllers;
 mod values;
 
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap as HashMap;
 
 use super::artifacts::Artifacts;
 use super::judge::{Credential, Judge, SetId, Trust};
@@ -141,7 +142,7 @@ pub struct Inputs<'a> {
     pub artifacts: Artifacts<'a>,
     kubernetes: Version,
     tracks: Vec<Track>,
-    numbers: HashMap<Input, InputId>,
+    numbers: HashMap<Rc<Input>, InputId>,
     histories: HashMap<Vec<SetId>, HistoryId>,
     open_history: Option<HistoryId>,
     managers: Vec<Manager>,
@@ -184,12 +185,12 @@ impl<'a> Inputs<'a> {
             artifacts,
             kubernetes,
             tracks: Vec::new(),
-            numbers: HashMap::new(),
-            histories: HashMap::new(),
+            numbers: HashMap::default(),
+            histories: HashMap::default(),
             open_history: None,
             managers,
             api_servers,
-            node_versions: HashMap::new(),
+            node_versions: HashMap::default(),
             front_proxy: Vec::new(),
             signers: vec![None; timeline.len()],
             roots: vec![None; timeline.len()],
@@ -212,8 +213,9 @@ impl<'a> Inputs<'a> {
         } else {
             reload::class(input.row, self.kubernetes)
         };
+        let input = Rc::new(input);
         self.tracks.push(Track {
-            input: Rc::new(input.clone()),
+            input: input.clone(),
             class,
             starts,
             versions,
