@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use carota::compile::compile;
@@ -829,6 +830,42 @@ fn every_worker_of_a_fleet_is_proven_by_its_own_certificates() {
     };
     // Each worker has a client certificate of its own, old and new, and half of them a server's.
     assert!(more(workers + 2) >= proof.pairs_verified + 2 * 2 + 2);
+}
+
+/// A core that this test may use.
+fn one_core() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = allowed.unwrap().trim().split([',', '-']).next().unwrap();
+    first.to_owned()
+}
+
+#[test]
+fn nobody_can_tell_how_many_cores_worked_on_a_proof() {
+    let fleet = tempfile::tempdir().unwrap();
+    common::fleet::make(&example("kubeadm-ha"), 9, fleet.path());
+    let compiled = compile(&fleet.path().join("cluster.toml")).unwrap();
+    fs::write(fleet.path().join("carota.lock"), compiled.lock).unwrap();
+    let prove = ["prove", "cluster.toml", "--format", "json"];
+    let core = one_core();
+    for folder in common::examples()
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([fleet.path()])
+    {
+        let all = common::carota(&prove, folder);
+        let one = Command::new("taskset")
+            .args(["-c", &core, env!("CARGO_BIN_EXE_carota")])
+            .args(prove)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&all.stderr), "");
+        assert!(all.status.success() && all.stdout.len() > 10_000);
+        assert_eq!(all.stdout, one.stdout, "{}", folder.display());
+    }
 }
 
 /// The files of questions, written into a folder: the same text under the same name.
