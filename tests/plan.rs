@@ -721,27 +721,38 @@ const LOST: [(&str, &str); 4] = [
     (
         "13-client-certificates",
         "Safe until phase 18 begins: restores the old certificates, which are trusted until then. What is lost: the new \
-         certificates. Users who took their new kubeconfig must put back the former one before 10 or 05 is undone",
+         certificates. Users who took their new kubeconfig must put back the former one before 10 or 05 is undone, \
+         whose rollbacks ask for it: from then on nobody knows the new certificate.",
     ),
     (
         "14-leaf-certificates",
         "Safe until phase 17 begins: restores the old certificates, which are trusted until then. What is lost: the new \
-         certificates, with their keys where those are new.",
+         certificates, with their keys where those are new. A client that trusts the new CA alone does not believe \
+         the servers any more: users who took the kubeconfig of phase 18 must put it away first, and the rollback \
+         asks for it.",
     ),
     (
         "18-retire-control-plane",
-        "Safe until phase 20 begins: restores both CAs, one control plane after another. What is lost: nothing;",
+        "Safe until phase 20 begins: restores both CAs, one control plane after another. What is lost: nothing; \
+         certificates of the new CA stay in use, and those of the old one are accepted again. Users may keep the \
+         kubeconfig of this phase until 14 is undone.",
     ),
     (
         "20-clean-up",
-        "There is none: what is removed here is not needed by anything. What is lost: the backups of every phase",
+        "There is none: what is removed here is not needed by anything. What is lost: the backups of every phase, \
+         and with them the old CAs' keys: nothing of the rotation can be undone.",
     ),
 ];
 
 #[test]
 fn each_phase_says_until_when_its_way_back_is_safe_and_what_it_loses() {
     for example in examples() {
-        for folder in phases(&example.join("plan")) {
+        let folders = phases(&example.join("plan"));
+        assert_eq!(folders.len(), 21, "{}", example.display());
+        for (phase, _) in LOST {
+            assert!(folders.iter().any(|f| f.ends_with(phase)), "{phase}");
+        }
+        for folder in folders {
             let phase = folder.file_name().unwrap().to_str().unwrap();
             let readme = fs::read_to_string(folder.join("README.md")).unwrap();
             let (_, back) = readme.split_once("## Way back\n").expect("the section");
