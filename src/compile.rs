@@ -9,7 +9,7 @@ use crate::coverage;
 use crate::diagnostic::Result;
 use crate::input::{self, MAX_FILE, MAX_LOCK};
 use crate::parallel;
-use crate::phases::{self, Done, Part};
+use crate::phases::{self, Act, Done, Part};
 use crate::pki::{
     self, CaSource, Certificate, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa,
 };
@@ -17,6 +17,7 @@ use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
 use crate::spec::{CaName, ConsumerPlace, NewCa, Spec};
+use crate::state::State;
 use crate::trust::readers::{self, Declared};
 use crate::trust::{self, Moment, Outage, Proof};
 
@@ -97,6 +98,7 @@ fn build(
         || prove(&rotation, &done),
         || {
             let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
+            coverage::check_wide(&rotation, before_the_switch(&rotation, &done))?;
             let coverage = coverage::check(&rotation, last)?;
             Ok((unproven, coverage, renderer.phases(&done, directories)?))
         },
@@ -123,6 +125,14 @@ fn build(
         unaccepted,
         facts,
     })
+}
+
+/// The state when all that trusts has been widened, and nothing is switched yet.
+fn before_the_switch<'a>(rotation: &'a Rotation, done: &'a [Arc<Done>]) -> &'a State {
+    done.iter()
+        .rev()
+        .find(|done| done.phase.act == Act::Widen)
+        .map_or(&rotation.start, |done| done.after())
 }
 
 /// What a compile was made of, for whoever wants to know.

@@ -2,7 +2,9 @@
 //! the cluster, unless cluster.toml accounts for it.
 //!
 //! This looks at the last State as a whole and knows nothing of what any phase meant to do. So a CA
-//! that no rule reaches is found wherever it hides, at whatever depth of encoding.
+//! that no rule reaches is found wherever it hides, at whatever depth of encoding. In the same way it
+//! looks at the State before the first certificate of a new CA is used: what people and pods are given
+//! to trust must hold the new CA by then, whether the proof sees a reader of it or not.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +17,7 @@ use crate::edit::embedded;
 use crate::layout::snapshot_file;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, is_unused_kubelet_pem};
-use crate::spec::quoted;
+use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
 use crate::state::{ObjectId, State};
 
 /// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
@@ -55,10 +57,13 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
     };
     for (node, files) in &last.nodes {
         for (path, file) in files.regular_files() {
+            let label = snapshot_file(node, path);
+            if !rotation.start.nodes[node].files.contains_key(path) {
+                return Err(left_behind(&label));
+            }
             if !may_hold_certificates(&file.text) {
                 continue;
             }
-            let label = snapshot_file(node, path);
             if is_unused_kubelet_pem(files, path) {
                 out.unused.push(label);
                 continue;
@@ -103,6 +108,92 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
         })?;
     }
     Ok(out)
+}
+
+/// A file that the rotation brought is there when it has ended.
+fn left_behind(label: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::UnaccountedCa,
+        "the rotation would bring this file and leave it there",
+        "this is an error in carota: please report it, with the layout of this node",
+    )
+    .at(Place::start_of(label))
+}
+
+/// Searches the last state before a certificate of a new CA is used: objects, and the trust inside
+/// kubeconfigs. Files of trust have a name of their own while they are widened, and the proof sees
+/// their readers.
+pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
+    for (node, files) in &wide.nodes {
+        for (path, file) in files.regular_files() {
+            let embedded = !file.text.contains("-----BEGIN CERTIFICATE");
+            if embedded && may_hold_certificates(&file.text) && !is_unused_kubelet_pem(files, path)
+            {
+                judge_wide(rotation, &file.text, &snapshot_file(node, path))?;
+            }
+        }
+    }
+    for (user, text) in &wide.users {
+        judge_wide(rotation, text, &format!("snapshot/users/{user}.kubeconfig"))?;
+    }
+    for (id, object) in &wide.objects {
+        if RECORDS.contains(&&*id.kind) || is_published_bundle(id, object) {
+            continue;
+        }
+        walk(object, &mut Vec::new(), &mut |path, text| {
+            let passed_over = path.last().is_some_and(|key| key == LAST_APPLIED);
+            if passed_over || !may_hold_certificates(text) || holds_one(rotation, id, path) {
+                return Ok(());
+            }
+            let label = format!("{id}, {}", path.join("."));
+            judge_wide(rotation, text, &label)
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether this key of an object was declared to hold one certificate only.
+fn holds_one(rotation: &Rotation, id: &ObjectId, path: &[String]) -> bool {
+    let consumers = rotation.spec.trust_consumers.iter();
+    let mut single = consumers.filter(|consumer| consumer.mode == ConsumerMode::Replace);
+    single.any(|consumer| match &consumer.at {
+        ConsumerPlace::Object {
+            kind,
+            namespace,
+            name,
+            key,
+        } => {
+            **kind == *id.kind
+                && **namespace == *id.namespace
+                && **name == *id.name
+                && path.last() == Some(key)
+        }
+        ConsumerPlace::File { .. } => false,
+    })
+}
+
+fn judge_wide(rotation: &Rotation, text: &str, label: &str) -> Result<()> {
+    let found: Vec<Certificate> = embedded::find_embedded_certificates(text, "")
+        .into_iter()
+        .filter_map(|found| Certificate::from_der(&found.der).ok())
+        .collect();
+    // A chain ends in its CA, and is no trust.
+    if found.first().is_some_and(|first| !first.is_ca()) {
+        return Ok(());
+    }
+    let pairs = rotation.cas.values();
+    let mut narrow = pairs.filter(|pair| found.contains(&pair.old) && !found.contains(&pair.new));
+    narrow.next().map_or(Ok(()), |pair| {
+        Err(Diagnostic::new(
+            Code::UnaccountedCa,
+            format!(
+                "the old {} CA would stand here without the new one when certificates of the new one come into use",
+                pair.name
+            ),
+            "this is an error in carota: please report it, with the shape of this file or object",
+        )
+        .at(Place::start_of(label)))
+    })
 }
 
 /// The ClusterTrustBundle that the controller manager publishes beside `kube-root-ca.crt`: it follows

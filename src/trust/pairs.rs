@@ -86,7 +86,10 @@ pub struct Pairs {
 
 /// Looks at every pair after every change of its node's files.
 pub fn find(inputs: &mut Inputs<'_>) -> Result<Pairs> {
-    let mut out = Pairs::default();
+    let mut out = Pairs {
+        broken: beside(inputs)?,
+        ..Pairs::default()
+    };
     let mut between: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for node in inputs.timeline.state(0).nodes.keys() {
         let before = inputs.artifacts.programs(inputs.timeline.state(0), node)?;
@@ -148,17 +151,9 @@ fn one(
         };
         if !known.contains(&pair) {
             let half = known.iter().any(|(c, k)| *c == pair.0 || *k == pair.1);
-            let process = Process::Program(node.clone(), program.manifest.clone());
             if half {
-                let reason = format!("the key in {key} does not belong to the certificate in {at}");
-                let remedy = format!("replace {at} and {key} together");
-                broken.push(no_start(
-                    inputs,
-                    now,
-                    &process,
-                    at.to_string(),
-                    (reason, remedy),
-                ));
+                let process = Process::Program(node.clone(), program.manifest.clone());
+                broken.push(half_pair(inputs, now, process.to_string(), (&at, &key)));
                 return Ok(());
             }
             // In one place: other paths are taken over by a start.
@@ -171,6 +166,53 @@ fn one(
         last = Some((at, pair.0));
     }
     Ok(())
+}
+
+/// Certificates that lie beside a key of the same name, whoever reads them: kubeadm signs with such
+/// pairs (kadm/phases/certs), and no flag names them.
+fn beside(inputs: &mut Inputs<'_>) -> Result<Vec<BrokenEdge>> {
+    let mut out = Vec::new();
+    let timeline = inputs.timeline;
+    for (node, files) in &timeline.state(0).nodes {
+        for (key, _) in files.regular_files() {
+            let certificate = key.with_extension("crt");
+            if *key != key.with_extension("key") || !files.files.contains_key(&certificate) {
+                continue;
+            }
+            let versions = timeline.node_versions(node);
+            let changes = versions.iter().enumerate();
+            let changes = changes.filter(|(now, since)| now == *since);
+            let mut known: Vec<(String, String)> = Vec::new();
+            for (now, _) in changes {
+                let state = timeline.state(now);
+                let Some(pair) = contents(inputs, state, node, (&certificate, key))? else {
+                    continue;
+                };
+                if known.contains(&pair) {
+                    continue;
+                }
+                if known.iter().any(|(c, k)| *c == pair.0 || *k == pair.1) {
+                    let who = format!("whoever reads both on {node}");
+                    out.push(half_pair(inputs, now, who, (&certificate, key)));
+                    break;
+                }
+                known.push(pair);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// A certificate and a key that do not belong together.
+fn half_pair(
+    inputs: &Inputs<'_>,
+    now: usize,
+    who: String,
+    (certificate, key): (&NodePath, &NodePath),
+) -> BrokenEdge {
+    let reason = format!("the key in {key} does not belong to the certificate in {certificate}");
+    let remedy = format!("replace {certificate} and {key} together");
+    no_start(inputs, now, who, certificate.to_string(), (reason, remedy))
 }
 
 /// The public key of a certificate's file, and the reference in a key's file. None where either is not

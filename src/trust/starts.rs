@@ -78,21 +78,27 @@ fn broken(
     let remedy = format!(
         "write {path} before --{flag} names it, and keep it until {process} has started without it"
     );
-    no_start(inputs, at, process, path.to_string(), (reason, remedy))
+    no_start(
+        inputs,
+        at,
+        process.to_string(),
+        path.to_string(),
+        (reason, remedy),
+    )
 }
 
 /// A program that could not start again.
 pub fn no_start(
     inputs: &Inputs<'_>,
     at: usize,
-    process: &Process,
+    who: String,
     file: String,
     (reason, remedy): (String, String),
 ) -> BrokenEdge {
     let moment = inputs.timeline.moment(at);
     BrokenEdge {
         kind: "start of a program",
-        client: process.to_string(),
+        client: who,
         server: file,
         dialled: None,
         direction: Direction::CannotStart,
