@@ -379,6 +379,33 @@ fn g13_people_confirm_by_name_before_14_and_18() {
 }
 
 #[test]
+fn g13_people_confirm_by_name_before_what_their_file_needs_is_undone() {
+    let v = Variant::new(|_| {});
+    let asked: Vec<(usize, String)> = (0..=20)
+        .filter(|number| v.phase(*number).join("CLUSTER-BACK").exists())
+        .flat_map(|number| {
+            let table = v.file(number, "CLUSTER-BACK");
+            let asks = table.lines().filter(|line| line.starts_with("ack\t"));
+            let of = |line: &str| (number, line.split('\t').nth(1).unwrap().to_owned());
+            asks.map(of).collect::<Vec<_>>()
+        })
+        .collect();
+    let certificate = "undone-user-alice-certificate";
+    let trust = "undone-user-alice";
+    let wanted = [(5, certificate), (10, certificate), (14, trust)];
+    assert_eq!(
+        asked,
+        wanted.map(|(number, name)| (number, name.to_owned()))
+    );
+    for (number, name) in wanted {
+        let readme = v.file(number, "README.md");
+        assert!(readme.contains(&format!(
+            "| `{name}` | alice has put back the kubeconfig of "
+        )));
+    }
+}
+
+#[test]
 fn g14_a_webhooks_certificate_in_a_secret_is_reissued_and_its_workload_rolls() {
     let v = Variant::new(|v| {
         let leaf = v.read("cp-1", "/etc/kubernetes/pki/apiserver.crt");

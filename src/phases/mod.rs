@@ -195,10 +195,9 @@ pub struct Outcome {
 pub struct Undoing {
     /// The name to give to `--ack`.
     pub name: String,
-    /// What is confirmed.
+    /// What is confirmed. A file may be taken before any node begins the later phase, so that it is
+    /// asked even where no node did.
     pub text: String,
-    /// The later phase's directory. Where it was never begun, nothing is asked.
-    pub since: String,
 }
 
 /// Where a step is carried out.

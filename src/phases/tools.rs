@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Action, Part, Phase, Step, Undoing};
+use super::{Action, Part, Step, Undoing};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::hex;
 use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig, looks_like_kubeconfig};
@@ -16,7 +16,7 @@ use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::pki::{self, Certificate};
-use crate::rotation::{Rotation, Trust, to_pem};
+use crate::rotation::{CaPair, Home, Rotation, Trust, to_pem};
 use crate::state::{Draft, ObjectId, Process, State};
 
 /// The annotation by which a static pod is recreated when only the content of its files changed: its
@@ -64,6 +64,45 @@ pub fn bundle_of(path: &NodePath) -> NodePath {
 /// The new CA's file, or its key's, beside the old one.
 pub fn new_of(path: &NodePath) -> NodePath {
     path.with_suffix("-new")
+}
+
+/// Certificate and key of every signer that the controller manager has (gap G2).
+pub const SIGNERS: [(&str, &str); 5] = [
+    ("cluster-signing-cert-file", "cluster-signing-key-file"),
+    (
+        "cluster-signing-kubelet-serving-cert-file",
+        "cluster-signing-kubelet-serving-key-file",
+    ),
+    (
+        "cluster-signing-kubelet-client-cert-file",
+        "cluster-signing-kubelet-client-key-file",
+    ),
+    (
+        "cluster-signing-kube-apiserver-client-cert-file",
+        "cluster-signing-kube-apiserver-client-key-file",
+    ),
+    (
+        "cluster-signing-legacy-unknown-cert-file",
+        "cluster-signing-legacy-unknown-key-file",
+    ),
+];
+
+/// The homes of CAs whose new certificate and key the controller manager beside them will read: to
+/// sign, or to publish. Of the others no process reads the new key, so it is not brought early.
+pub fn homes_read<'r>(rotation: &'r Rotation<'_>) -> Result<Vec<(&'r CaPair, &'r Home)>> {
+    let mut read = BTreeSet::new();
+    for component in layout::all(&rotation.start, Program::ControllerManager)? {
+        let certificates = SIGNERS.iter().map(|(certificate, _)| *certificate);
+        for flag in certificates.chain(["root-ca-file"]) {
+            let path = component.host_file(flag)?;
+            read.extend(path.map(|path| (component.node.clone(), path)));
+        }
+    }
+    let homes = rotation.cas.values();
+    let homes = homes.flat_map(|pair| pair.homes.iter().map(move |home| (pair, home)));
+    Ok(homes
+        .filter(|(_, home)| read.contains(&(home.node.clone(), home.certificate.clone())))
+        .collect())
 }
 
 /// A step that changes something on nodes or in the cluster; None where `edit` changes nothing and
@@ -547,11 +586,10 @@ pub fn change_users(
     Ok(())
 }
 
-/// What users must have put back before something is undone that the kubeconfig of a later phase,
-/// `since`, needs: each user whose file is changed by `edit`.
+/// What users must have put back before something is undone that the kubeconfig of a later phase
+/// needs: each user whose file is changed by `edit`.
 pub fn put_back_by_users(
     state: &State,
-    since: &Phase,
     (name, text): (&str, &str),
     edit: impl Fn(&str, &str) -> Result<Option<String>>,
 ) -> Result<Vec<Undoing>> {
@@ -561,7 +599,6 @@ pub fn put_back_by_users(
             out.push(Undoing {
                 name: format!("undone-user-{user}{name}"),
                 text: format!("{user} {text}"),
-                since: since.directory(),
             });
         }
     }

@@ -95,12 +95,8 @@ pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
         );
     }
     for asked in &done.outcome.undoing {
-        out.undoing.push(format!(
-            "ack\t{}\t{}\t{}\n",
-            asked.name,
-            one_line(&asked.text),
-            asked.since
-        ));
+        out.undoing
+            .push(format!("ack\t{}\t{}\n", asked.name, one_line(&asked.text)));
     }
     for note in &done.outcome.notes {
         out.lines.push(format!("note\t{}\n", one_line(note)));

@@ -173,7 +173,7 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
         .outcome
         .undoing
         .iter()
-        .map(|asked| context! { name => &asked.name, text => &asked.text, since => &asked.since })
+        .map(|asked| context! { name => &asked.name, text => &asked.text })
         .collect();
     let order = view.order();
     render(

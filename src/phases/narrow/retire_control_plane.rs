@@ -11,7 +11,7 @@ use crate::phases::widen::apiserver_trust::change_published_trust;
 use crate::phases::{Act, Action, Outcome, Part, Phase, Undoing, WayBack, handing_out};
 use crate::rotation::{Rotation, Trust};
 use crate::spec::{CaName, Role};
-use crate::state::State;
+use crate::state::{Draft, State};
 
 /// The phase.
 pub const PHASE: Phase = Phase {
@@ -60,33 +60,20 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let last = push(&mut outcome, confirmed);
     let files = step(
         &last,
-        "original files and kubeconfigs: the new CA only",
+        "original files: the new CA only",
         Part::Nodes { serial: false },
         Vec::new(),
-        |draft| {
-            write_originals(rotation, draft, Trust::Narrowed, false)?;
-            for (node, _) in before.nodes.iter().filter(|(_, n)| n.role != Role::Worker) {
-                for kubeconfig in kubeconfigs(before, node)? {
-                    if matches!(
-                        kubeconfig.reader,
-                        Reader::Apiserver | Reader::ControlPlane | Reader::Person
-                    ) {
-                        edit_file(draft, node, &kubeconfig.path, |text, label| {
-                            kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
-                        })?;
-                    }
-                }
-            }
-            Ok(())
-        },
+        |draft| write_originals(rotation, draft, Trust::Narrowed, false),
     )?;
     let last = push(&mut outcome, files);
     let manifests = step(
         &last,
-        "manifests as the snapshot shows them",
+        "kubeconfigs: the new CA only; manifests as the snapshot shows them",
         Part::Nodes { serial: true },
         Vec::new(),
         |draft| {
+            // In the step of their readers' restart: on the way back, whoever starts again reads them.
+            narrow_kubeconfigs(rotation, draft)?;
             for node in before.nodes.keys() {
                 for component in layout::components(&rotation.start, node)? {
                     restore_program(rotation, draft, &component);
@@ -116,11 +103,28 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
 pub fn taken_back(rotation: &Rotation, state: &State) -> Result<Vec<Undoing>> {
     let what = (
         "",
-        "has put back the kubeconfig of phase 08 or 13: that of 18 does not trust what API servers serve from now on",
+        "has put back the kubeconfig of phase 08 or 13, or never took that of 18, which does not trust what API servers serve from now on",
     );
-    put_back_by_users(state, &PHASE, what, |text, label| {
+    put_back_by_users(state, what, |text, label| {
         kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
     })
+}
+
+fn narrow_kubeconfigs(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
+    let readers = [Reader::Apiserver, Reader::ControlPlane, Reader::Person];
+    let control_planes = draft.now().nodes.iter();
+    let control_planes = control_planes.filter(|(_, node)| node.role != Role::Worker);
+    let names: Vec<_> = control_planes.map(|(name, _)| name.clone()).collect();
+    for node in names {
+        for kubeconfig in kubeconfigs(draft.now(), &node)? {
+            if readers.contains(&kubeconfig.reader) {
+                edit_file(draft, &node, &kubeconfig.path, |text, label| {
+                    kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {

@@ -88,9 +88,9 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
 pub fn taken_back(rotation: &Rotation, state: &State) -> Result<Vec<Undoing>> {
     let what = (
         "-certificate",
-        "has put back the kubeconfig of before phase 13: the client certificate of 13 is refused from now on",
+        "has put back the kubeconfig of before phase 13, or never took that of 13: its client certificate is refused from now on",
     );
-    put_back_by_users(state, &PHASE, what, |text, label| {
+    put_back_by_users(state, what, |text, label| {
         kubeconfig_reissued(rotation, text, label)
     })
 }

@@ -4,7 +4,7 @@ use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodePath;
 use crate::phases::tools::{
-    components_now, new_of, pem_file, set_flags, step, trust_files, visible,
+    SIGNERS, components_now, new_of, pem_file, set_flags, step, trust_files, visible,
 };
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, to_pem};
@@ -31,27 +31,6 @@ pub const PHASE: Phase = Phase {
     ),
     run,
 };
-
-/// Certificate and key of every signer that the controller manager has (gap G2).
-const SIGNERS: [(&str, &str); 5] = [
-    ("cluster-signing-cert-file", "cluster-signing-key-file"),
-    (
-        "cluster-signing-kubelet-serving-cert-file",
-        "cluster-signing-kubelet-serving-key-file",
-    ),
-    (
-        "cluster-signing-kubelet-client-cert-file",
-        "cluster-signing-kubelet-client-key-file",
-    ),
-    (
-        "cluster-signing-kube-apiserver-client-cert-file",
-        "cluster-signing-kube-apiserver-client-key-file",
-    ),
-    (
-        "cluster-signing-legacy-unknown-cert-file",
-        "cluster-signing-legacy-unknown-key-file",
-    ),
-];
 
 fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let mut outcome = Outcome::default();
