@@ -4,7 +4,7 @@
 # No flag names the bundles and the new CA's second copies any more. The backups hold the old CA's
 # key; they go only when asked for by name.
 #
-# Nodes: 29 files on 5 nodes
+# Nodes: 17 files on 5 nodes
 # Cluster: nothing
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks

@@ -357,15 +357,13 @@ acknowledged() {
   esac
 }
 
-# What people must have done that no script can see, by name, before the first write. What is asked on
-# the way back for the sake of a later phase is not asked where that phase was never begun.
+# What people must have done that no script can see, by name, before the first write.
 check_acks() {
   table=$dir/CLUSTER
   [ "$verb" = apply ] || table=$dir/CLUSTER-BACK
   [ -f "$table" ] || return 0
-  while IFS=$tab read -r op name text since <&3; do
+  while IFS=$tab read -r op name text <&3; do
     [ "$op" = ack ] || continue
-    [ -z "$since" ] || [ -d "$state/$since" ] || ! has_work "$since" || continue
     acknowledged "$name" || refuse 21 "to be acknowledged first: $text${nl}If that is so, add: --ack $name"
   done 3<"$table"
 }

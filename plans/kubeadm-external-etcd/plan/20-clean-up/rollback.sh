@@ -4,7 +4,7 @@
 # No flag names the bundles and the new CA's second copies any more. The backups hold the old CA's
 # key; they go only when asked for by name.
 #
-# Nodes: 20 files on 6 nodes
+# Nodes: 14 files on 6 nodes
 # Cluster: nothing
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode

@@ -4,7 +4,7 @@
 # No flag names the bundles and the new CA's second copies any more. The backups hold the old CA's
 # key; they go only when asked for by name.
 #
-# Nodes: 20 files on 6 nodes
+# Nodes: 14 files on 6 nodes
 # Cluster: nothing
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It

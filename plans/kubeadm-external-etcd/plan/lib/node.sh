@@ -570,14 +570,31 @@ verify_process() {
   say "$path runs as it should"
 }
 
-# The way back: segments of writes and the restarts that follow them, last segment first; in each,
-# files in reverse order, then the restarts in reverse order.
+# The way back, step by step from the last: first the files, in reverse order, so that whatever starts again
+# reads the old ones; then each file that starts a program, with its restart; then the kubelet.
 backwards() {
-  awk -F'\t' 'BEGIN { OFS = FS }
-    { restart = ($6 == "restart"); if ((was && !restart) || $4 != step) segment++; was = restart; step = $4
-      line[NR] = $0; s[NR] = segment; r[NR] = restart }
-    END { for (g = segment; g >= 0; g--) for (k = 0; k <= 1; k++) for (i = NR; i >= 1; i--) if (s[i] == g && r[i] == k) print line[i] }' \
-    "$work/todo"
+  awk -F'\t' '
+    { line[NR] = $0; step[NR] = $4; restart[NR] = ($6 == "restart"); path[NR] = $7 }
+    restart[NR] { sub(/^[a-z-]*:/, "", path[NR]); starts[$4, path[NR]] = 1 }
+    !restart[NR] { write[$4, $7] = NR }
+    function files(from, to, i) {
+      for (i = to; i >= from; i--) if (!restart[i] && !((step[i], path[i]) in starts)) print line[i]
+    }
+    function programs(from, to, i) {
+      for (i = to; i >= from; i--) if (restart[i] && path[i] != "kubelet") {
+        if ((step[i], path[i]) in write) print line[write[step[i], path[i]]]
+        print line[i]
+      }
+    }
+    function kubelet(from, to, i) {
+      for (i = to; i >= from; i--) if (restart[i] && path[i] == "kubelet") print line[i]
+    }
+    END {
+      for (to = NR; to >= 1; to = from - 1) {
+        for (from = to; from > 1 && step[from - 1] == step[to]; from--);
+        files(from, to); programs(from, to); kubelet(from, to)
+      }
+    }' "$work/todo"
 }
 
 run_rollback() {

@@ -4,7 +4,7 @@
 # No flag names the bundles and the new CA's second copies any more. The backups hold the old CA's
 # key; they go only when asked for by name.
 #
-# Nodes: 10 files on 2 nodes
+# Nodes: 6 files on 2 nodes
 # Cluster: nothing
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
