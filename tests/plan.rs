@@ -386,7 +386,9 @@ fn sections(diff: &str) -> Vec<(String, String)> {
             fresh = false;
         } else {
             fresh = line == "\n";
-            if let Some((_, body)) = out.last_mut() {
+            if let Some((_, body)) = out.last_mut()
+                && !line.starts_with("# ")
+            {
                 body.push_str(line);
             }
         }
@@ -437,6 +439,98 @@ fn patch_applies_the_diffs_of_text_files_to_the_pre_images() {
         }
     }
     assert!(applied > 60, "{applied} patches were applied");
+}
+
+/// SHA-256 of every certificate in a file, as PEM or inside a kubeconfig.
+fn fingerprints(file: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(file);
+    let words = text.split_whitespace();
+    let decoded = words.filter_map(|word| String::from_utf8(BASE64.decode(word).ok()?).ok());
+    let inside: Vec<String> = decoded
+        .filter(|pem| pem.contains("BEGIN CERTIFICATE"))
+        .collect();
+    let pem = certificates_in_pem(&text, "").unwrap().into_iter();
+    let inside = inside
+        .iter()
+        .flat_map(|pem| certificates_in_pem(pem, "").unwrap());
+    pem.chain(inside)
+        .map(|certificate| certificate.fingerprint().to_owned())
+        .collect()
+}
+
+/// One of several changes is shown, so that the others must be listed, each with its own certificate.
+#[test]
+fn every_changed_file_is_shown_or_listed_with_its_certificates() {
+    let mut listed = 0;
+    for example in examples() {
+        let mut replay = Replay::start(&example);
+        for phase in phases(&example.join("plan")) {
+            let before = replay.nodes.clone();
+            replay.phase(&phase);
+            let mut known: BTreeSet<(String, String)> = BTreeSet::new();
+            let diff = fs::read_to_string(phase.join("phase.diff")).unwrap();
+            for (title, _) in sections(&diff) {
+                let Some((path, on)) = title.split_once(" on ") else {
+                    continue;
+                };
+                let all = on.starts_with("all ");
+                let named = |node: &&String| all || on.split(", ").any(|n| n == *node);
+                let nodes = before.keys().filter(named);
+                known.extend(nodes.map(|node| (node.clone(), path.to_owned())));
+            }
+            let tables = fs::read_to_string(phase.join("CERTIFICATES")).unwrap_or_default();
+            let mut columns: Vec<&str> = Vec::new();
+            for line in tables.lines().filter(|line| !line.starts_with("# ")) {
+                let row: Vec<&str> = line.split('\t').collect();
+                if row[0] == "node" {
+                    columns = row;
+                } else if let [node, path, ..] = row[..] {
+                    let (old, new) = (&before[node][path], &replay.nodes[node][path]);
+                    for (column, value) in columns.iter().zip(&row) {
+                        let there = match *column {
+                            "-SHA-256" => fingerprints(old),
+                            "+SHA-256" => fingerprints(new),
+                            _ => continue,
+                        };
+                        assert!(there.contains(*value), "{path} on {node}: {column}");
+                        listed += 1;
+                    }
+                    known.insert((node.to_owned(), path.to_owned()));
+                }
+            }
+            for (node, files) in &replay.nodes {
+                for (path, file) in files {
+                    let changed = before[node].get(path) != Some(file);
+                    let shown = known.contains(&(node.clone(), path.clone()));
+                    assert!(!changed || shown, "{}: {path} on {node}", phase.display());
+                }
+            }
+        }
+    }
+    assert!(listed > 60, "{listed} certificates are listed");
+}
+
+#[test]
+fn a_plan_for_many_nodes_is_as_short_to_review_as_one_for_few() {
+    let lines = |workers: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        common::fleet::make(&example("kubeadm-ha"), workers, folder.path());
+        compile(folder.path());
+        let plan = folder.path().join("plan");
+        let count = |path: &str| fs::read_to_string(plan.join(path)).unwrap().lines().count();
+        [
+            count("README.md"),
+            count("10-kubelet-trust/phase.diff"),
+            count("13-client-certificates/phase.diff"),
+            count("14-leaf-certificates/phase.diff"),
+        ]
+    };
+    let (few, many) = (lines(20), lines(90));
+    assert_eq!(few, many);
+    assert!(
+        many[0] < 300 && many[1..].iter().all(|lines| *lines < 500),
+        "{many:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `phase.diff`: every change of a phase, for people. Nodes with the same change share one section.
+//! `phase.diff`: every change of a phase, for people. Nodes with the same change share one section, and
+//! of changes that are alike (see `alike`) one is shown.
 //!
 //! Text files are unified diffs that `patch -p1` applies to the pre-images. Where certificates
 //! change, their decoded facts are compared instead, with `|` before each line so that no tool takes
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use similar::TextDiff;
 
+use super::alike::{self, Alike};
 use super::cluster::{Ownership, difference, ownership, to_yaml};
 use super::decode::{decode_values, decoded};
 use crate::names::{NodeName, NodePath};
@@ -26,6 +28,8 @@ pub struct Section {
     pub decoded: bool,
     /// The unified diff; empty where what is shown does not change.
     pub unified: String,
+    /// Other changes that are like this one.
+    pub alike: Alike,
 }
 
 /// What a section is about.
@@ -41,12 +45,13 @@ pub enum Subject {
 /// The sections of a phase's diff, in order.
 pub fn of(done: &Done, fills_tokens: bool) -> Vec<Section> {
     let (before, after) = (&done.before, done.after());
-    let mut out = Vec::new();
+    let mut out: Vec<Section> = Vec::new();
     for (path, changes) in files(before, after) {
         for (shown, nodes) in grouped_best(path.as_str(), &changes) {
             out.push(shown.into_section(Subject::File(path.clone(), nodes)));
         }
     }
+    let mut out = alike::together(out);
     out.extend(objects(before, after, fills_tokens));
     for user in after.changed_users(before) {
         let change = (
@@ -65,7 +70,10 @@ pub fn text(rotation: &Rotation, sections: &[Section]) -> String {
         .map(|section| {
             let heading = match &section.of {
                 Subject::File(path, nodes) => {
-                    format!("# {path} on {}\n", node_names(rotation, nodes))
+                    let on = node_names(rotation, nodes);
+                    let alike = alike_on(rotation, section);
+                    let alike = alike.map(|nodes| format!("# {nodes}: CERTIFICATES\n"));
+                    format!("# {path} on {on}\n{}", alike.unwrap_or_default())
                 }
                 Subject::Objects(ids, owner) => format!("# {}\n# {owner}\n", object_names(ids)),
                 Subject::User(user) => format!("# users/{user}.kubeconfig\n"),
@@ -188,6 +196,7 @@ impl Shown {
             there: self.there,
             decoded: self.decoded,
             unified: self.unified,
+            alike: Alike::default(),
         }
     }
 }
@@ -251,8 +260,17 @@ fn objects(before: &State, after: &State, fills_tokens: bool) -> Vec<Section> {
         there: (true, true),
         decoded: true,
         unified,
+        alike: Alike::default(),
     };
     grouped.into_iter().map(section).collect()
+}
+
+/// Where a change that is like this one is made; None where there is none.
+pub fn alike_on(rotation: &Rotation, section: &Section) -> Option<String> {
+    let others = section.alike.members.iter().skip(1);
+    let nodes: BTreeSet<NodeName> = others.flat_map(|member| member.nodes.clone()).collect();
+    let on = node_names(rotation, &nodes);
+    (!nodes.is_empty()).then(|| format!("alike on {on}, each with a certificate of its own"))
 }
 
 /// All of them, or each by name.

@@ -21,7 +21,7 @@ const fn kind(pattern: &'static str, what: &'static str, why: &'static str) -> K
 }
 
 /// Every kind, the more special before the more general.
-pub static KINDS: [Kind; 28] = [
+pub static KINDS: [Kind; 29] = [
     kind(
         "cluster.toml",
         "the description of the rotation, written by people",
@@ -80,7 +80,12 @@ pub static KINDS: [Kind; 28] = [
     kind(
         "plan/NN/phase.diff",
         "every change of the phase",
-        "This is what to review: nodes with the same change share a section, certificates are shown as what they say. Sections of text files apply with `patch -p1`.",
+        "This is what to review: nodes with the same change share a section, certificates are shown as what they say, and of changes that differ in a certificate's serial number, fingerprint and dates alone one is shown. Sections of text files apply with `patch -p1`.",
+    ),
+    kind(
+        "plan/NN/CERTIFICATES",
+        "a table for people: certificates whose changes are alike, by node",
+        "What `phase.diff` shows of one of them holds for all; what is each one's own stands here.",
     ),
     kind(
         "plan/NN/apply.sh",

@@ -5,6 +5,7 @@
 //! Nothing is said twice: what a step changes follows from the states on its two sides, and so do the
 //! hash that guards it, the hash that verifies it, and the way back.
 
+mod alike;
 mod calendar;
 mod changes;
 mod cluster;
@@ -225,6 +226,10 @@ fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, Pla
     }
     let diff = diff::text(rotation, &view.diff);
     put("phase.diff".into(), diff, false);
+    let tables = alike::tables(&view.diff);
+    if !tables.is_empty() {
+        put("CERTIFICATES".into(), tables, false);
+    }
     put("README.md".into(), readme::phase(rotation, view)?, false);
     for (name, text) in scripts::of(view)? {
         put(name.into(), text, true);

@@ -14,7 +14,7 @@ use minijinja::{HtmlEscape, Value, context};
 use sha2::{Digest as _, Sha256};
 
 use super::PhaseView;
-use super::diff::{Section, Subject, node_names};
+use super::diff::{Section, Subject, alike_on, node_names};
 use super::readme::{gate, in_cluster, place, upper_first};
 use super::scripts::render;
 use crate::coverage::Coverage;
@@ -220,12 +220,16 @@ fn phase(rotation: &Rotation, view: &PhaseView) -> Value {
 /// One section of the phase's diff.
 fn change(rotation: &Rotation, section: &Section) -> Value {
     let (what, place, on, all) = match &section.of {
-        Subject::File(path, nodes) => (
-            path.to_string(),
-            format!("on {}", node_names(rotation, nodes)),
-            nodes.iter().map(on_node).collect::<Vec<_>>().join(" "),
-            Vec::new(),
-        ),
+        Subject::File(path, nodes) => {
+            let mut on = format!("on {}", node_names(rotation, nodes));
+            if let Some(others) = alike_on(rotation, section) {
+                on.push_str(&format!("; {others}"));
+            }
+            let members = section.alike.members.iter();
+            let all: BTreeSet<_> = members.flat_map(|m| &m.nodes).chain(nodes).collect();
+            let all: Vec<_> = all.into_iter().map(on_node).collect();
+            (path.to_string(), on, all.join(" "), Vec::new())
+        }
         Subject::Objects(ids, owner) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             let more = match ids.len() {
