@@ -21,7 +21,7 @@ const fn kind(pattern: &'static str, what: &'static str, why: &'static str) -> K
 }
 
 /// Every kind, the more special before the more general.
-pub static KINDS: [Kind; 29] = [
+pub static KINDS: [Kind; 30] = [
     kind(
         "cluster.toml",
         "the description of the rotation, written by people",
@@ -71,6 +71,11 @@ pub static KINDS: [Kind; 29] = [
         "plan/lib/**",
         "what the scripts share",
         "It lies once for all phases and is the same in every plan of one version of carota, so it is reviewed once.",
+    ),
+    kind(
+        "plan/ansible/**",
+        "the same scripts, run by Ansible on many hosts",
+        "An inventory by role, a playbook for each phase and `site.yml` over all. They carry bundles and call `apply.sh`, `verify.sh` and `rollback.sh`, and do nothing else.",
     ),
     kind(
         "plan/NN/README.md",

@@ -6,6 +6,7 @@
 //! hash that guards it, the hash that verifies it, and the way back.
 
 mod alike;
+mod ansible;
 mod calendar;
 mod changes;
 mod cluster;
@@ -255,6 +256,9 @@ pub fn plan(
     };
     for (name, text) in scripts::library() {
         put(format!("lib/{name}"), text);
+    }
+    for (name, text) in ansible::files(rotation, &views)? {
+        put(format!("ansible/{name}"), text);
     }
     let (report, (json, readme)) = parallel::both(
         || report::plan(rotation, &views, coverage, proof),

@@ -129,9 +129,21 @@ impl Made {
         top.unwrap().path()
     }
 
+    /// What each node gets.
+    pub fn bundles(&self) -> PathBuf {
+        self.dir.path().join("bundles")
+    }
+
+    /// The rotation's id.
+    pub fn id(&self) -> String {
+        let description = fs::read_to_string(self.folder().join("cluster.toml")).unwrap();
+        let line = description.lines().find(|line| line.starts_with("id = "));
+        line.unwrap()[5..].trim_matches('"').to_owned()
+    }
+
     /// Packs what each node gets, and unpacks it there.
     fn carry(&self) {
-        let (folder, bundles) = (self.folder(), self.dir.path().join("bundles"));
+        let (folder, bundles) = (self.folder(), self.bundles());
         fs::create_dir(&bundles).unwrap();
         let out = bundles.to_str().unwrap();
         let output = carota(&["bundle", "cluster.toml", "--all", "--out", out], &folder);

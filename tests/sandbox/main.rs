@@ -8,6 +8,7 @@
     reason = "paths on nodes are case-sensitive"
 )]
 
+mod ansible;
 mod checks;
 #[path = "../common/mod.rs"]
 mod common;
