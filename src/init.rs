@@ -127,21 +127,37 @@ fn version(state: &State) -> Option<String> {
 }
 
 /// The server that administrators' kubeconfigs name.
+/// The API's URL as an administrator, another user or a kubelet has it; one that means the node itself says
+/// nothing of it.
 fn endpoint(state: &State) -> Result<Option<String>> {
     let preferred = ["admin.conf", "super-admin.conf"];
+    let server = |text: &str, label: &str| -> Result<Option<String>> {
+        let parsed = Kubeconfig::parse(text, label)?;
+        let server = parsed.clusters.first().and_then(|c| c.server.clone());
+        let here = ["://127.", "://localhost", "://[::1]"];
+        Ok(server.filter(|server| !here.iter().any(|here| server.contains(here))))
+    };
     for (node, files) in &state.nodes {
         for (path, file) in files.regular_files() {
-            if preferred.contains(&path.file_name()) && looks_like_kubeconfig(&file.text) {
-                let parsed = Kubeconfig::parse(&file.text, &snapshot_file(node, path))?;
-                if let Some(server) = parsed.clusters.first().and_then(|c| c.server.clone()) {
-                    return Ok(Some(server));
-                }
+            if preferred.contains(&path.file_name())
+                && looks_like_kubeconfig(&file.text)
+                && let Some(server) = server(&file.text, &snapshot_file(node, path))?
+            {
+                return Ok(Some(server));
             }
         }
     }
     for (user, text) in &state.users {
-        let parsed = Kubeconfig::parse(text, &format!("snapshot/users/{user}.kubeconfig"))?;
-        if let Some(server) = parsed.clusters.first().and_then(|c| c.server.clone()) {
+        if let Some(server) = server(text, &format!("snapshot/users/{user}.kubeconfig"))? {
+            return Ok(Some(server));
+        }
+    }
+    for node in state.nodes.keys() {
+        let kubeconfig = layout::kubelet(state, node)?.and_then(|kubelet| kubelet.kubeconfig);
+        if let Some(path) = kubeconfig
+            && let Some(file) = state.file(node, &path)
+            && let Some(server) = server(&file.text, &snapshot_file(node, &path))?
+        {
             return Ok(Some(server));
         }
     }
@@ -199,7 +215,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
     }
     // It has passed when a snapshot is taken, so that a cluster made today can be rotated today.
     let not_before = utc(newest_certificate(state)?);
-    let id = not_before.get(..10).unwrap_or("rotation").to_owned();
+    let id = unused_id(not_before.get(..10).unwrap_or("rotation"), &cas);
     let names: Vec<String> = cas.iter().map(|(name, _)| quoted(name.as_str())).collect();
     let _ = write!(
         out,
@@ -223,6 +239,17 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A name for the rotation that no CA of an earlier one was named after: nodes keep journals by it.
+fn unused_id(date: &str, cas: &[(CaName, Certificate)]) -> String {
+    let named = |id: &str| {
+        let subject = |name: &CaName| format!("CN={}-{id}", name.default_common_name());
+        cas.iter().any(|(name, ca)| ca.subject() == subject(name))
+    };
+    let more = (2..).map(|number| format!("{date}-{number}"));
+    let mut ids = std::iter::once(date.to_owned()).chain(more);
+    ids.find(|id| !named(id)).unwrap_or_default()
 }
 
 /// The latest beginning of validity among the certificates on nodes and of users.

@@ -175,7 +175,7 @@ impl<'a> Rotation<'a> {
             };
             cas.insert(name, pair);
         }
-        check_service_account_keys(&start, &cas)?;
+        check_service_account_keys(&start, &cas, spec.leaf_keys)?;
         let found = find_leaves(&start, &cas)?;
         for leaf in &found {
             check_leaf(spec, leaf)?;
@@ -626,6 +626,9 @@ fn check_programs(spec: &Spec, state: &State) -> Result<()> {
 /// What a node with these programs is; None where the phases know no such node.
 #[must_use]
 pub fn role_of(programs: &BTreeSet<Program>) -> Option<Role> {
+    // kube-proxy runs on every node.
+    let mut programs = programs.clone();
+    programs.remove(&Program::Proxy);
     if programs.contains(&Program::Apiserver) {
         Some(Role::ControlPlane)
     } else if programs.is_empty() {
@@ -636,8 +639,13 @@ pub fn role_of(programs: &BTreeSet<Program>) -> Option<Role> {
     }
 }
 
-/// Refuses a cluster whose ServiceAccount key is one of the CAs' keys.
-fn check_service_account_keys(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<()> {
+/// Refuses a cluster whose ServiceAccount key is one of the CAs' keys, or would get another key as the
+/// leaf that it is: tokens are verified by it.
+fn check_service_account_keys(
+    state: &State,
+    cas: &BTreeMap<CaName, CaPair>,
+    leaf_keys: LeafKeys,
+) -> Result<()> {
     for component in layout::all(state, Program::Apiserver)? {
         for path in component.host_files("service-account-key-file")? {
             let Some(file) = state.file(&component.node, &path) else {
@@ -650,6 +658,16 @@ fn check_service_account_keys(state: &State, cas: &BTreeMap<CaName, CaPair>) -> 
                         || Certificate::from_der(&block.der).is_ok_and(|c| c == pair.old)
                 }) {
                     return Err(shared_key(pair.name, &label));
+                }
+                let leaf = Certificate::from_der(&block.der).ok();
+                let ours = |leaf: &Certificate| cas.values().any(|ca| leaf.signed_by(&ca.old));
+                if leaf_keys == LeafKeys::New && leaf.as_ref().is_some_and(ours) {
+                    return Err(Diagnostic::new(
+                        Code::SharedServiceAccountKey,
+                        "ServiceAccount tokens are verified by the key of this certificate, which would get another one",
+                        "keep the keys of leaves: leaf_keys = \"keep\"",
+                    )
+                    .at(Place::start_of(&label)));
                 }
             }
             check_signing_key(state, cas, &component.node, &path)?;

@@ -38,9 +38,10 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// What a variable of the environment sets in place of a flag. It cannot be edited as one.
+    /// What a variable of the environment or a configuration file sets in place of a flag. It cannot be edited
+    /// as one.
     #[must_use]
-    pub fn of_variable(name: String, value: String, place: Place) -> Flag {
+    pub fn elsewhere(name: String, value: String, place: Place) -> Flag {
         Flag {
             spelled: String::new(),
             name,

@@ -7,6 +7,7 @@
 //! edit made on the parsed value.
 
 pub mod argv;
+pub mod component_config;
 pub mod embedded;
 pub mod kubeconfig;
 pub mod kubelet_config;

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::component_config;
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::edit::manifest::{Flag, Manifest};
 use crate::names::{NodeName, NodePath};
@@ -32,6 +33,8 @@ pub enum Program {
     CloudControllerManager,
     /// etcd.
     Etcd,
+    /// kube-proxy, where it is no pod of a DaemonSet.
+    Proxy,
 }
 
 impl Program {
@@ -43,6 +46,7 @@ impl Program {
             "kube-controller-manager" => Program::ControllerManager,
             "kube-scheduler" => Program::Scheduler,
             "etcd" => Program::Etcd,
+            "kube-proxy" => Program::Proxy,
             other if other.ends_with("cloud-controller-manager") => Program::CloudControllerManager,
             _ => return None,
         })
@@ -57,6 +61,7 @@ impl Program {
             Program::Scheduler => "kube-scheduler",
             Program::CloudControllerManager => "cloud-controller-manager",
             Program::Etcd => "etcd",
+            Program::Proxy => "kube-proxy",
         }
     }
 }
@@ -76,6 +81,8 @@ pub struct Component {
     /// The file that starts it: the manifest of its static pod, or its unit.
     pub path: NodePath,
     form: Form,
+    /// What its configuration file says, under the names of the flags that say the same.
+    settings: Vec<Flag>,
 }
 
 /// How a component is started.
@@ -132,13 +139,39 @@ impl Component {
     }
 
     fn found(&self, name: &str) -> Result<Option<&Flag>> {
-        match &self.form {
+        let flag = match &self.form {
             Form::Pod {
                 manifest,
                 container,
             } => manifest.containers()[*container].flag(name),
             Form::Unit(service) => service.flag(name),
+        }?;
+        // The file wins where both say something (cmd/kube-scheduler/app/options, cmd/kube-proxy/app).
+        let setting = self.settings.iter().find(|setting| setting.name == name);
+        Ok(setting.or(flag))
+    }
+
+    /// The scheduler and kube-proxy may name their kubeconfig in a configuration file.
+    fn read_settings(&mut self, files: &Node) -> Result<()> {
+        if !matches!(self.program, Program::Scheduler | Program::Proxy) {
+            return Ok(());
         }
+        let Some(path) = self.host_file("config")? else {
+            return Ok(());
+        };
+        let Some((path, file)) = files.file(&path) else {
+            return Err(Diagnostic::new(
+                Code::FileUnreadable,
+                format!(
+                    "the configuration of {}, {path}, is not in the snapshot: the kubeconfig that it names is not seen",
+                    self.program
+                ),
+                "collect this node again with `carota collect`, as root",
+            )
+            .at(self.flag_place("config")));
+        };
+        self.settings = component_config::settings(&file.text, &snapshot_file(&self.node, path))?;
+        Ok(())
     }
 
     /// A flag's value, if the flag is set.
@@ -277,10 +310,14 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
             node: node.clone(),
             path: service.path.clone(),
             form: Form::Unit(service),
+            settings: Vec::new(),
         });
     }
     if let Some(folder) = kubelet(state, node)?.and_then(|k| k.static_pods) {
         static_pods(node, files, &folder, &mut out)?;
+    }
+    for component in &mut out {
+        component.read_settings(files)?;
     }
     for component in out.iter().filter(|c| c.program == Program::Etcd) {
         if let Some(flag) = component.found("config-file")? {
@@ -334,6 +371,7 @@ fn static_pods(
                     manifest: manifest.clone(),
                     container,
                 },
+                settings: Vec::new(),
             });
         }
     }

@@ -147,7 +147,7 @@ fn program(
             let name = variable.name.strip_prefix("ETCD_")?;
             let name = name.replace('_', "-").to_lowercase();
             let place = variable.place.clone();
-            Some(Flag::of_variable(name, variable.value.clone(), place))
+            Some(Flag::elsewhere(name, variable.value.clone(), place))
         });
         // The command line wins, whatever stands where.
         let of_variables: Vec<Flag> = of_variables

@@ -6,7 +6,7 @@
 //! inside quotes, or to Jinja.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use minijinja::context;
 
@@ -168,10 +168,17 @@ fn inventory(rotation: &Rotation) -> String {
     out
 }
 
+/// Names that share a stem and count up, with as many digits.
+struct Range<'a> {
+    stem: &'a str,
+    width: usize,
+    /// None where the name has no number.
+    numbers: Option<(u64, u64)>,
+}
+
 /// Names as Ansible writes ranges: `worker-[0001:0250]`. Numbers of one width that follow each other, at
 /// the end of a name.
 fn ranges(names: &[&NodeName]) -> Vec<String> {
-    let mut out: Vec<(String, Option<(usize, u64, u64)>)> = Vec::new();
     let mut parted: Vec<(&str, &str)> = names
         .iter()
         .map(|name| {
@@ -180,28 +187,39 @@ fn ranges(names: &[&NodeName]) -> Vec<String> {
         })
         .collect();
     parted.sort_by_key(|(stem, digits)| (*stem, digits.len(), *digits));
+    let mut out: Vec<Range<'_>> = Vec::new();
     for (stem, digits) in parted {
-        let number = digits.parse::<u64>().ok();
-        if let (Some(number), Some((known, Some((width, _, last))))) = (number, out.last_mut())
-            && known == stem
-            && *width == digits.len()
-            && number == *last + 1
+        let (width, number) = (digits.len(), digits.parse::<u64>().ok());
+        if let Some(number) = number
+            && let Some(before) = out.last_mut()
+            && (before.stem, before.width) == (stem, width)
+            && let Some((_, last)) = &mut before.numbers
+            && *last + 1 == number
         {
             *last = number;
         } else {
-            let range = number.map(|number| (digits.len(), number, number));
-            out.push((stem.to_owned(), range));
+            let numbers = number.map(|number| (number, number));
+            out.push(Range {
+                stem,
+                width,
+                numbers,
+            });
         }
     }
-    out.into_iter()
-        .map(|(stem, range)| match range {
-            Some((width, first, last)) if first < last => {
-                format!("{stem}[{first:0width$}:{last:0width$}]")
+    out.into_iter().map(|range| range.to_string()).collect()
+}
+
+impl fmt::Display for Range<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { stem, width, .. } = self;
+        match self.numbers {
+            Some((first, last)) if first < last => {
+                write!(f, "{stem}[{first:0width$}:{last:0width$}]")
             }
-            Some((width, number, _)) => format!("{stem}{number:0width$}"),
-            None => stem,
-        })
-        .collect()
+            Some((number, _)) => write!(f, "{stem}{number:0width$}"),
+            None => f.write_str(stem),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::state::{Entry, File, Node, State};
 type Hash = [u8; 32];
 
 /// Flags that name files, by program.
-const FILE_FLAGS: [(Program, &str); 47] = [
+const FILE_FLAGS: [(Program, &str); 48] = [
     (Program::Apiserver, "client-ca-file"),
     (Program::Apiserver, "requestheader-client-ca-file"),
     (Program::Apiserver, "kubelet-certificate-authority"),
@@ -96,6 +96,7 @@ const FILE_FLAGS: [(Program, &str); 47] = [
     (Program::CloudControllerManager, "kubeconfig"),
     (Program::CloudControllerManager, "authentication-kubeconfig"),
     (Program::CloudControllerManager, "authorization-kubeconfig"),
+    (Program::Proxy, "kubeconfig"),
     (Program::Etcd, "cert-file"),
     (Program::Etcd, "key-file"),
     (Program::Etcd, "peer-cert-file"),

@@ -132,6 +132,8 @@ fn of_program(
         ),
         Program::Scheduler => ("scheduler", 1, "scheduling of new pods"),
         Program::CloudControllerManager => ("cloud-controller-manager", 1, "cloud controllers"),
+        // One of each node: what it set up in the kernel stays.
+        Program::Proxy => return None,
     };
     (left < needed).then(|| {
         let how = if all == 1 {

@@ -182,11 +182,14 @@ fn verifies(leaf: &Certificate, cas: &str, what: &str) {
 pub fn old_leaves_verify_against_both(world: &World) {
     for node in world.made.registered() {
         let files = world.files(node);
-        let cas = content(&files, "etc/kubernetes/pki/ca.crt");
+        let mut paths = ["etc/kubernetes/pki/ca.crt", "var/lib/kubelet/ca.crt"].into_iter();
+        let cas = content(
+            &files,
+            paths.find(|path| files.contains_key(*path)).unwrap(),
+        );
         assert_eq!(certificates_of(&cas).len(), 2);
-        let (path, text) = texts(&files)
-            .find(|(p, _)| p.contains("kubelet-client-"))
-            .unwrap();
+        let leaf = |p: &str| p.contains("kubelet-client-") || p == "var/lib/kubelet/kubelet.crt";
+        let (path, text) = texts(&files).find(|(p, _)| leaf(p)).unwrap();
         let leaf = &certificates_of(&text)[0];
         assert!(leaf.signed_by(&world.made.old_cas[0]));
         verifies(leaf, &cas, path);
@@ -220,7 +223,7 @@ fn stays(path: &str) -> bool {
         || path.contains("/default/")
         || path.contains("/sa.")
         || path.contains("/pki/kubelet.")
-        || [".env", ".conflist", "/config.yaml", "/instance-config.yaml"]
+        || [".env", ".conflist", "config.yaml", "/kube-scheduler.yaml"]
             .iter()
             .any(|e| path.ends_with(e))
         || (path.ends_with(".key") && !path.ends_with("ca.key"))
@@ -332,18 +335,24 @@ fn scalar(text: &str, key: &str) -> Option<String> {
 
 fn every_certificate_verifies(node: &str, files: &Files) {
     let ca = |name: &str| {
-        let folders = ["etc/kubernetes/pki", "etc/etcd/pki"];
+        let folders = [
+            "etc/kubernetes/pki",
+            "etc/etcd/pki",
+            "var/lib/kubernetes",
+            "var/lib/kubelet",
+        ];
         let mut paths = folders.iter().map(|folder| format!("{folder}/{name}"));
         paths.find(|path| files.contains_key(path))
     };
+    let of_etcd = |path: &str| path.contains("etcd/") || path.contains("etcd-c");
     let mut seen = 0;
     for (path, text) in texts(files) {
         let ca = match path {
-            p if p.contains("/etcd/") || p.ends_with("apiserver-etcd-client.crt") => {
-                ca("etcd/ca.crt").or_else(|| ca("ca.crt"))
-            }
+            p if of_etcd(p) => ca("etcd/ca.crt")
+                .or_else(|| ca("etcd-ca.crt"))
+                .or_else(|| ca("ca.crt")),
             p if p.contains("front-proxy") => ca("front-proxy-ca.crt"),
-            p if p.ends_with("kubelet.crt") => continue,
+            p if p.ends_with("/pki/kubelet.crt") => continue,
             _ => ca("ca.crt"),
         };
         for certificate in certificates_of(&text) {

@@ -63,13 +63,21 @@ impl Made {
         let toml = fs::read_to_string(self.folder().join("cluster.toml")).unwrap();
         let cas = toml.lines().find(|l| l.starts_with("cas = ")).unwrap();
         let of = |(_, file): &(&str, &str)| {
-            let path = self.raw.join("nodes/cp-1/etc/kubernetes/pki").join(file);
+            let root = self.raw.join("nodes/cp-1");
+            let mut paths = file.split(' ').map(|path| root.join(path));
+            let path = paths.find(|path| path.exists()).unwrap();
             certificates_of(&fs::read_to_string(path).unwrap()).remove(0)
         };
         [
-            ("cluster", "ca.crt"),
-            ("front-proxy", "front-proxy-ca.crt"),
-            ("etcd", "etcd/ca.crt"),
+            (
+                "cluster",
+                "etc/kubernetes/pki/ca.crt var/lib/kubernetes/ca.crt",
+            ),
+            (
+                "front-proxy",
+                "etc/kubernetes/pki/front-proxy-ca.crt var/lib/kubernetes/front-proxy-ca.crt",
+            ),
+            ("etcd", "etc/kubernetes/pki/etcd/ca.crt etc/etcd/ca.crt"),
         ]
         .iter()
         .filter(|(name, _)| cas.contains(&format!("\"{name}\"")))
@@ -86,7 +94,13 @@ impl Made {
     /// The nodes with a kubelet that the API knows.
     pub fn registered(&self) -> Vec<&str> {
         let names = self.nodes.iter().map(String::as_str);
-        names.filter(|n| !n.starts_with("etcd-")).collect()
+        let kubelet = |node: &&str| {
+            let root = self.raw.join("nodes").join(node);
+            let folders =
+                ["etc", "usr/lib"].map(|at| root.join(at).join("systemd/system/kubelet.service"));
+            !node.starts_with("etcd-") && folders.iter().any(|unit| unit.exists())
+        };
+        names.filter(kubelet).collect()
     }
 
     /// The names of the namespaces, a line each.

@@ -20,7 +20,18 @@ start() {
   printf '%.15s\n' "$1" >"$SANDBOX/proc/$pid/comm"
 }
 
-flag() { sed -n "s/^--$1=//p" "$SANDBOX/command"; }
+# flag NAME: its value, after `=` or as the next word
+flag() { awk -v "name=--$1" 'named { print; named = 0; next } $0 == name { named = 1 } index($0, name "=") == 1 { print substr($0, length(name) + 2) }' "$SANDBOX/command"; }
+
+# serve NAME: what the program shows, or publishes, from its start on
+serve() {
+  mkdir -p "$SANDBOX/served"
+  port=$(flag secure-port)
+  case $1 in
+    kube-apiserver) cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$(flag advertise-address):${port:-6443}" ;;
+    kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
+  esac
+}
 
 case $1 in
   static-pod)
@@ -28,13 +39,8 @@ case $1 in
     name=${2##*/}
     sed -n '/^  - command:/,/^    image:/s/^    - //p' "$2" | start "${name%.yaml}"
     mkdir -p "$SANDBOX/served"
-    case ${name%.yaml} in
-      kube-apiserver) cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$(flag advertise-address):$(flag secure-port)" ;;
-      # reads its files anew for each connection
-      etcd) ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379" ;;
-      # reads it once
-      kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
-    esac
+    [ "${name%.yaml}" != etcd ] || ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379"
+    serve "${name%.yaml}"
     ;;
   restart)
     name=${2%.service}
@@ -44,6 +50,7 @@ case $1 in
     start "$name" <"$SANDBOX/words"
     sed -n 's/^EnvironmentFile=-*//p' "$unit" | while read -r file; do cat "$SANDBOX$file" 2>/dev/null || :; done |
       sed -n 's/^\([A-Z_]*=\)"*\([^"]*\)"*$/\1\2/p' | tee "$SANDBOX/variables" | tr '\n' '\000' >"$SANDBOX/proc/$pid/environ"
+    serve "$name"
     if [ "$name" = etcd ]; then
       mkdir -p "$SANDBOX/served"
       file=$(flag cert-file)
@@ -55,7 +62,7 @@ case $1 in
   show)
     for process in "$SANDBOX"/proc/[0-9]*; do
       read -r comm 2>/dev/null <"$process/comm" || continue
-      [ "$comm" != "${4%.service}" ] || echo "MainPID=${process##*/}"
+      [ "$comm" != "$(printf '%.15s' "${4%.service}")" ] || echo "MainPID=${process##*/}"
     done
     ;;
   is-active | daemon-reload) ;;

@@ -3,7 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout;
 use crate::phases::tools::{
-    Reader, edit_file, kubeconfig_with_trust, kubeconfigs, step, trust_files,
+    Reader, edit_file, kubeconfig_with_trust, kubeconfigs, restore_program, step, trust_files,
 };
 use crate::phases::widen::extension_trust::change_consumer_files;
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
@@ -55,8 +55,8 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     let worker = rotation.start.nodes[node].role == Role::Worker;
                     let here = match kubeconfig.reader {
                         Reader::Kubelet | Reader::Agent | Reader::Bootstrap => true,
-                        Reader::Person => worker,
-                        Reader::Apiserver | Reader::ControlPlane => false,
+                        Reader::Person | Reader::ControlPlane => worker,
+                        Reader::Apiserver => false,
                     };
                     if here {
                         edit_file(draft, node, &kubeconfig.path, |text, label| {
@@ -74,7 +74,15 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             change_consumer_files(rotation, draft, narrow)?;
             let changed = draft.now().changed_files(before);
             for node in changed.keys() {
-                draft.restart(Process::Kubelet(node.clone()));
+                if layout::kubelet(&rotation.start, node)?.is_some() {
+                    draft.restart(Process::Kubelet(node.clone()));
+                }
+            }
+            // kube-proxy, where it is no pod of a DaemonSet.
+            for (node, _) in before.nodes.iter().filter(|(_, n)| n.role == Role::Worker) {
+                for component in layout::components(&rotation.start, node)? {
+                    restore_program(rotation, draft, &component);
+                }
             }
             Ok(())
         },

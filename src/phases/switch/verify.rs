@@ -27,7 +27,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     if let Some(pair) = rotation.cas.get(&CaName::Cluster) {
         let anchors = pair.new.to_pem();
         for component in layout::all(before, Program::Apiserver)? {
-            let Some(host) = address(before, &component.node) else {
+            // A control plane without a kubelet has no Node object.
+            let of_node = address(before, &component.node);
+            let advertised = component.flag("advertise-address")?;
+            let Some(host) = of_node.or(advertised) else {
                 continue;
             };
             let port = component

@@ -83,7 +83,11 @@ impl Reader<'_, '_> {
         let of = KubeconfigOf::Flag(started.program, started.manifest.clone(), flag);
         let process = Process::Program(node.clone(), started.manifest.clone());
         let name = format!("{} on {node}", started.program);
-        self.kubeconfig_client(Kind::ControlPlane, &name, node, &of, Some(&process))
+        let kind = match started.program {
+            Program::Proxy => Kind::NodeTools,
+            _ => Kind::ControlPlane,
+        };
+        self.kubeconfig_client(kind, &name, node, &of, Some(&process))
     }
 
     /// Edges from whoever reads a kubeconfig on a node, for each of its contexts.

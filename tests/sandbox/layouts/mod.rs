@@ -2,6 +2,7 @@
 //! each node, what the API holds, with keys of their own. Written after the public documentation of each
 //! layout. Knows where programs keep things; nothing of rotations.
 
+mod hard_way;
 mod kubeadm;
 mod objects;
 mod pki;
@@ -31,6 +32,15 @@ pub enum Etcd {
     Foreign,
 }
 
+/// Who set the cluster up, and so where things lie and what starts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installer {
+    /// kubeadm: static pods below /etc/kubernetes.
+    Kubeadm,
+    /// A person: units of systemd, and no kubelet on the control planes.
+    HardWay,
+}
+
 /// What a cluster is like.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -40,6 +50,8 @@ pub struct Layout {
     pub workers: u8,
     /// Where etcd runs.
     pub etcd: Etcd,
+    /// Who set it up.
+    pub installer: Installer,
 }
 
 /// kubeadm with one control plane and one worker.
@@ -47,6 +59,15 @@ pub const SINGLE: Layout = Layout {
     control_planes: 1,
     workers: 1,
     etcd: Etcd::Stacked,
+    installer: Installer::Kubeadm,
+};
+
+/// Units on two control planes and a worker.
+pub const HARD_WAY: Layout = Layout {
+    control_planes: 2,
+    workers: 1,
+    etcd: Etcd::Stacked,
+    installer: Installer::HardWay,
 };
 
 /// kubeadm with an etcd of three nodes.
@@ -54,6 +75,7 @@ pub const EXTERNAL_ETCD: Layout = Layout {
     control_planes: 2,
     workers: 1,
     etcd: Etcd::Pods,
+    installer: Installer::Kubeadm,
 };
 
 /// The same with etcd as units, and with an environment file in place of flags.
@@ -131,7 +153,10 @@ impl Layout {
             to,
             pki: Pki::new(&to.join("mint")),
         };
-        kubeadm::make(&mut made);
+        match self.installer {
+            Installer::Kubeadm => kubeadm::make(&mut made),
+            Installer::HardWay => hard_way::make(&mut made),
+        }
         objects::make(&mut made);
         fs::remove_dir_all(to.join("mint")).unwrap();
     }
@@ -145,6 +170,15 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
+    /// The nodes with a kubelet that the API knows.
+    fn registered(&self) -> Vec<Host> {
+        let mut out = self.layout.workers();
+        if self.layout.installer == Installer::Kubeadm {
+            out.splice(0..0, self.layout.control_planes());
+        }
+        out
+    }
+
     fn at(&self, node: &str, path: &str) -> PathBuf {
         self.to.join("nodes").join(node).join(&path[1..])
     }

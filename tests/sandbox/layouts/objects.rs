@@ -4,18 +4,26 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Making, VERSION};
+use super::{Installer, Making, VERSION};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 pub fn make(made: &mut Making<'_>) {
     let cluster = made.pki.ca("cluster", "").certificate;
     let front_proxy = made.pki.ca("front-proxy", "").certificate;
+    let by_hand = made.layout.installer == Installer::HardWay;
     let lists = [
         ("namespaces", namespaces()),
         ("nodes", nodes(made)),
         ("configmaps", config_maps(made, &cluster, &front_proxy)),
-        ("daemonsets", vec![kube_proxy()]),
+        (
+            "daemonsets",
+            if by_hand {
+                Vec::new()
+            } else {
+                vec![kube_proxy()]
+            },
+        ),
         ("deployments", vec![coredns()]),
         ("pods", pods(made)),
         ("secrets", Vec::new()),
@@ -45,7 +53,6 @@ fn namespaces() -> Vec<Value> {
 
 /// Nodes of etcd alone have no Node object: their kubelets know no API server.
 fn nodes(made: &Making<'_>) -> Vec<Value> {
-    let masters = made.layout.control_planes();
     let node = |host: &super::Host, labels: Value| {
         json!({
             "apiVersion": "v1", "kind": "Node",
@@ -59,12 +66,15 @@ fn nodes(made: &Making<'_>) -> Vec<Value> {
             },
         })
     };
-    let label = json!({ "node-role.kubernetes.io/control-plane": "" });
-    let masters = masters.iter().map(|host| node(host, label.clone()));
-    let workers = made.layout.workers();
-    masters
-        .chain(workers.iter().map(|host| node(host, json!({}))))
-        .collect()
+    let label = |host: &super::Host| {
+        if host.name.starts_with("cp-") {
+            json!({ "node-role.kubernetes.io/control-plane": "" })
+        } else {
+            json!({})
+        }
+    };
+    let hosts = made.registered();
+    hosts.iter().map(|host| node(host, label(host))).collect()
 }
 
 fn config_map(namespace: &str, name: &str, data: &Value) -> Value {
@@ -86,23 +96,29 @@ fn config_maps(made: &Making<'_>, cluster: &str, front_proxy: &str) -> Vec<Value
         "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded}\n    \
          server: https://{endpoint}\n  name: \"\"\ncontexts: null\ncurrent-context: \"\"\nkind: Config\nusers: null\n"
     );
-    out.push(config_map(
-        "kube-public",
-        "cluster-info",
-        &json!({ "kubeconfig": info }),
-    ));
+    let by_hand = made.layout.installer == Installer::HardWay;
+    if !by_hand {
+        out.push(config_map(
+            "kube-public",
+            "cluster-info",
+            &json!({ "kubeconfig": info }),
+        ));
+    }
     out.push(config_map(
         "kube-system",
         "extension-apiserver-authentication",
         &json!({
             "client-ca-file": cluster,
-            "requestheader-allowed-names": "[\"front-proxy-client\"]",
+            "requestheader-allowed-names": if by_hand { "[\"front-proxy\"]" } else { "[\"front-proxy-client\"]" },
             "requestheader-client-ca-file": front_proxy,
             "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
             "requestheader-group-headers": "[\"X-Remote-Group\"]",
             "requestheader-username-headers": "[\"X-Remote-User\"]",
         }),
     ));
+    if by_hand {
+        return out;
+    }
     let folder = "/var/run/secrets/kubernetes.io/serviceaccount";
     let kubeconfig = format!(
         "apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    certificate-authority: {folder}/ca.crt\n    \
@@ -224,9 +240,10 @@ fn pods(made: &Making<'_>) -> Vec<Value> {
         .iter()
         .map(|name| pod(name, replicas, "kube-dns", dns_spec()))
         .collect();
-    let mut hosts = made.layout.control_planes();
-    hosts.extend(made.layout.workers());
-    for host in hosts {
+    if made.layout.installer == Installer::HardWay {
+        return out;
+    }
+    for host in made.registered() {
         let name = format!("kube-proxy-{}", host.name);
         let mut spec = proxy_spec();
         spec["nodeName"] = json!(host.name);

@@ -69,9 +69,49 @@ impl Pki {
         self.issue(leaf.subject, &extensions, 365, Some(&ca))
     }
 
+    /// A leaf for a key that is there.
+    pub fn leaf_of(&mut self, leaf: &Leaf<'_>, key: &str) -> String {
+        let at = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
+        let (leaf_key, ca_file, ca_key) = (at("own.key"), at("own.ca.crt"), at("own.ca.key"));
+        let ca = &self.cas[leaf.ca];
+        fs::write(&leaf_key, key).unwrap();
+        fs::write(&ca_file, &ca.certificate).unwrap();
+        fs::write(&ca_key, &ca.key).unwrap();
+        let config = at("own.cnf");
+        let text = format!(
+            "[req]\ndistinguished_name = dn\nx509_extensions = all\nprompt = no\n[dn]\n[all]\n\
+             basicConstraints = critical, CA:FALSE\nextendedKeyUsage = {}\n",
+            leaf.usages
+        );
+        fs::write(&config, text).unwrap();
+        let arguments = [
+            "req",
+            "-x509",
+            "-new",
+            "-config",
+            &config,
+            "-subj",
+            leaf.subject,
+            "-days",
+            "365",
+            "-key",
+            &leaf_key,
+            "-CA",
+            &ca_file,
+            "-CAkey",
+            &ca_key,
+        ];
+        done(&arguments, "")
+    }
+
+    /// A private key.
+    pub fn key() -> String {
+        done(&["genrsa", "-traditional", "2048"], "")
+    }
+
     /// The ServiceAccounts' key, private and public.
     pub fn service_account() -> (String, String) {
-        let key = done(&["genrsa", "-traditional", "2048"], "");
+        let key = Pki::key();
         let public = done(&["pkey", "-pubout"], &key);
         (key, public)
     }
