@@ -390,18 +390,23 @@ fn g13_people_confirm_by_name_before_what_their_file_needs_is_undone() {
             asks.map(of).collect::<Vec<_>>()
         })
         .collect();
-    let certificate = "undone-user-alice-certificate";
-    let trust = "undone-user-alice";
-    let wanted = [(5, certificate), (10, certificate), (14, trust)];
-    assert_eq!(
-        asked,
-        wanted.map(|(number, name)| (number, name.to_owned()))
+    let (certificate, hers) = (
+        "undone-user-alice-certificate",
+        "alice has put back the kubeconfig of ",
     );
-    for (number, name) in wanted {
+    let (signed, new) = ("undone-signed", "what the new CA signed since phase 12 ");
+    let wanted = [
+        (5, certificate, hers),
+        (5, signed, new),
+        (10, certificate, hers),
+        (10, signed, new),
+        (14, "undone-user-alice", hers),
+    ];
+    let names = wanted.map(|(number, name, _)| (number, name.to_owned()));
+    assert_eq!(asked, names);
+    for (number, name, text) in wanted {
         let readme = v.file(number, "README.md");
-        assert!(readme.contains(&format!(
-            "| `{name}` | alice has put back the kubeconfig of "
-        )));
+        assert!(readme.contains(&format!("| `{name}` | {text}")), "{readme}");
     }
 }
 

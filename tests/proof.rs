@@ -118,8 +118,10 @@ fn every_connection_of_the_examples_holds() {
             assert_eq!(proof.leftovers, theirs);
             // What is not verified is said, and is no edge that holds.
             let weak = "the API server on cp-1 does not verify kubelets: --kubelet-certificate-authority is not set";
-            assert!(
+            let verified = example.ends_with("hard-way");
+            assert_eq!(
                 proof.weaknesses.iter().any(|w| w == weak),
+                !verified,
                 "{:?}",
                 proof.weaknesses
             );
@@ -1108,9 +1110,12 @@ fn the_way_back_holds_until_old_trust_goes() {
     for example in common::examples() {
         with_example(&example, |rotation, done| {
             let points = points(&done);
+            // What was signed in 12 must be replaced before 10 is undone, which is asked; here it is not.
+            let signed = |b: &BrokenEdge| b.phase == 10 && b.client.starts_with("whoever gets");
             for until in [5, 12, 16, 19] {
                 let proof = prove(rotation, &there_and_back(&points, until, &[13, 18]));
-                assert!(proof.holds(), "{until}: {}", proof.render_text());
+                let holds = proof.broken.iter().all(signed);
+                assert!(holds, "{until}: {}", proof.render_text());
             }
             // What is asked before 05, 10 and 14 are undone, and nowhere else: nobody knows the users'
             // certificate of 13 once 05 and 10 are, nor does their file of 18 know what is served once

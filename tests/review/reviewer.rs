@@ -105,6 +105,12 @@ impl Review {
         fs::read_to_string(self.plan.join(directory).join("phase.diff")).unwrap()
     }
 
+    /// The table of changes that are alike; empty where there are none.
+    fn certificates(&self, number: u64) -> String {
+        let directory = self.phase(number)["directory"].as_str().unwrap();
+        fs::read_to_string(self.plan.join(directory).join("CERTIFICATES")).unwrap_or_default()
+    }
+
     fn all_nodes(&self) -> BTreeSet<String> {
         let nodes = self.json["nodes"].as_array().unwrap().iter();
         nodes
@@ -169,14 +175,14 @@ fn which_ca_signs_in_11_and_which_in_12() {
             .iter()
             .find(|r| r["edge"] == "newly signed client → API server")
             .unwrap();
+        // A phase with nothing to do has no column: what held before it holds.
         let letters = |number: u64| {
-            let within = |name: &str| match name.split_once('–') {
-                Some((from, to)) => {
-                    (from.parse::<u64>().unwrap()..=to.parse().unwrap()).contains(&number)
-                }
-                None => name.parse() == Ok(number),
-            };
-            let (_, cell) = row.iter().find(|(name, _)| within(name)).unwrap();
+            let from = |name: &str| name.split('–').next()?.parse::<u64>().ok();
+            let columns = row
+                .iter()
+                .filter_map(|(name, cell)| Some((from(name)?, cell)));
+            let before = columns.filter(|(from, _)| *from <= number);
+            let (_, cell) = before.max_by_key(|(from, _)| *from).unwrap();
             cell.split('/').next().unwrap().to_owned()
         };
         assert_eq!([letters(11), letters(12), letters(13)], ["O", "ON", "N"]);
@@ -191,7 +197,7 @@ fn which_ca_signs_in_11_and_which_in_12() {
                 .as_array()
                 .unwrap()
                 .iter()
-                .position(|p| *p == number)
+                .rposition(|p| p.as_u64().unwrap() <= number)
                 .unwrap();
             cells["cells"][at]["parts"][0]["used"].as_str().unwrap()
         };
@@ -434,14 +440,26 @@ fn which_certificates_are_the_new_cas_and_until_when_they_are_valid() {
 fn which_files_a_phase_changes_on_which_nodes() {
     for review in Review::all() {
         for number in [5, 10, 12, 13, 14, 18, 19] {
-            let mut files = 0;
+            let mut files = BTreeSet::new();
             for line in review.diff(number).lines() {
-                let Some((_, on)) = line.strip_prefix("# /").and_then(|l| l.split_once(" on "))
+                let Some((path, on)) = line.strip_prefix("# ").and_then(|l| l.split_once(" on "))
                 else {
                     continue;
                 };
-                files += review.nodes(on.trim_end_matches(" nodes")).len();
+                if path.starts_with('/') {
+                    let nodes = review.nodes(on.trim_end_matches(" nodes"));
+                    files.extend(nodes.into_iter().map(|node| (node, path.to_owned())));
+                }
             }
+            // Of changes that are alike one is shown; all of them are listed.
+            let rows = review.certificates(number);
+            let rows = rows.lines().filter_map(|line| {
+                let mut columns = line.split('\t');
+                let (node, path) = (columns.next()?, columns.next()?);
+                (node != "node").then(|| (node.to_owned(), path.to_owned()))
+            });
+            files.extend(rows);
+            let files = files.len();
             let told: usize = review.phase_row(number)["files"].parse().unwrap();
             assert_eq!(
                 Value::from(told),

@@ -4,9 +4,9 @@ use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodePath;
 use crate::phases::tools::{
-    SIGNERS, components_now, new_of, pem_file, set_flags, step, trust_files, visible,
+    SIGNERS, components_now, homes_read, new_of, pem_file, set_flags, step, trust_files, visible,
 };
-use crate::phases::{Act, Outcome, Part, Phase, WayBack};
+use crate::phases::{Act, Outcome, Part, Phase, Undoing, WayBack};
 use crate::rotation::{Rotation, Trust, to_pem};
 use crate::state::{Draft, State};
 
@@ -26,8 +26,8 @@ pub const PHASE: Phase = Phase {
         13,
         "the old CA signs again, and the original files hold what they held.",
         "nothing at once. What the new CA signed meanwhile (a kubelet that renewed, a node \
-         that joined, a CSR) stays valid until 10 or 05 is undone, and must be of the old CA \
-         by then.",
+         that joined, a CSR) stays valid until 10 or 05 is undone, whose rollbacks ask that it \
+         is of the old CA by then.",
     ),
     run,
 };
@@ -118,6 +118,16 @@ fn signer_edits(
         ),
         (key, visible(component, &new_of(&key_path), key)?),
     ])
+}
+
+/// What must be confirmed before trust in what the new CA signed is taken back. No script sees every CSR.
+pub fn taken_back(rotation: &Rotation) -> Result<Option<Undoing>> {
+    Ok((!homes_read(rotation)?.is_empty()).then(|| Undoing {
+        name: "undone-signed".to_owned(),
+        text: "what the new CA signed since phase 12 (for a kubelet that renewed, a node that joined, a CSR) is issued \
+               anew by the old one, or 12 was never begun: it is refused from now on"
+            .to_owned(),
+    }))
 }
 
 /// Rewrites the original files of trust and the CAs' homes: at the homes with the new key too.

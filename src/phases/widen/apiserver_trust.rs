@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::diagnostic::Result;
 use crate::layout::Program;
-use crate::phases::switch::client_certificates;
+use crate::phases::switch::{client_certificates, signer};
 use crate::phases::tools::{
     Reader, change_kubeconfig_trust, components_now, pem_with_trust, point_at_bundles, set_field,
     step, text, trust_flags,
@@ -79,6 +79,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     if step.is_some() {
         outcome.undoing = client_certificates::taken_back(rotation, before)?;
+        outcome.undoing.extend(signer::taken_back(rotation)?);
     }
     outcome.steps.extend(step);
     Ok(outcome)

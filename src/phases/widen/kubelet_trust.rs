@@ -3,7 +3,7 @@
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::layout::{self, snapshot_file};
-use crate::phases::switch::client_certificates;
+use crate::phases::switch::{client_certificates, signer};
 use crate::phases::tools::{bundle_of, edit_file, kubeconfig_with_trust, pem_file, step};
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
@@ -83,6 +83,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     if step.is_some() {
         outcome.undoing = client_certificates::taken_back(rotation, before)?;
+        outcome.undoing.extend(signer::taken_back(rotation)?);
     }
     outcome.steps.extend(step);
     Ok(outcome)
