@@ -204,15 +204,17 @@ fn which_ca_signs_in_11_and_which_in_12() {
         assert_eq!([used(11), used(12), used(13)], ["old", "old+new", "new"]);
         // The diff names the file, and that of 01 what is in it.
         let diff = review.diff(12);
-        assert!(diff.contains("\n-    - --cluster-signing-cert-file=/etc/kubernetes/pki/ca.crt\n"));
-        assert!(
-            diff.contains("\n+    - --cluster-signing-cert-file=/etc/kubernetes/pki/ca-new.crt\n")
-        );
+        let file = |sign: char| {
+            let mut lines = diff.lines().filter(|line| line.starts_with(sign));
+            let value = lines.find_map(|line| line.split_once("--cluster-signing-cert-file="));
+            let (_, path) = value.unwrap();
+            path.trim_end_matches('\\').trim_end().to_owned()
+        };
+        let (old, new_file) = (file('-'), file('+'));
+        assert_eq!(new_file, old.replace("/ca.crt", "/ca-new.crt"));
         let first = review.diff(1);
-        let section = first
-            .split("# /etc/kubernetes/pki/ca-new.crt on ")
-            .nth(1)
-            .unwrap();
+        let heading = format!("# {new_file} on ");
+        let section = first.split(&heading).nth(1).unwrap();
         let line = section.lines().find(|l| l.contains("SHA-256")).unwrap();
         let new = &review.json["cas"][0]["new"]["sha256"];
         assert_eq!(
