@@ -98,8 +98,9 @@ fn build(
         || prove(&rotation, &done),
         || {
             let unproven = readers::check(&rotation.start, &pairs(&rotation), &declared(&spec))?;
-            coverage::check_wide(&rotation, before_the_switch(&rotation, &done))?;
+            // The end first: it names what people can declare.
             let coverage = coverage::check(&rotation, last)?;
+            coverage::check_wide(&rotation, before_the_switch(&rotation, &done))?;
             Ok((unproven, coverage, renderer.phases(&done, directories)?))
         },
     );

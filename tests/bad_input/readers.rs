@@ -91,12 +91,44 @@ fn a_serving_certificate_in_a_kubelet_s_flag_is_refused() {
 
 #[test]
 fn a_unit_that_names_a_kubeconfig_is_refused() {
-    let unit = on("worker-1", "/etc/systemd/system/kube-proxy.service");
+    let unit = on("worker-1", "/etc/systemd/system/node-agent.service");
     let text =
-        "[Service]\nExecStart=/usr/bin/kube-proxy --kubeconfig=/etc/kubernetes/kubelet.conf\n";
+        "[Service]\nExecStart=/usr/bin/node-agent --kubeconfig=/etc/kubernetes/kubelet.conf\n";
     let case = Case::new().put(&unit, text);
     let said = case.refused(Code::UnknownReader, &unit, "/etc/kubernetes/kubelet.conf");
-    assert!(said.contains("kube-proxy.service on worker-1"), "{said}");
+    assert!(said.contains("node-agent.service on worker-1"), "{said}");
+}
+
+#[test]
+fn kube_proxy_as_a_unit_is_known_with_its_configuration_or_refused_without() {
+    let unit = on("worker-1", "/etc/systemd/system/kube-proxy.service");
+    let text = |flag: &str| format!("[Service]\nExecStart=/usr/bin/kube-proxy {flag}\n");
+    let direct = text("--kubeconfig=/etc/kubernetes/kubelet.conf");
+    Case::new().put(&unit, direct).compiles();
+    let missing = Case::new().put(&unit, text("--config=/etc/kube-proxy.yaml"));
+    let said = missing.refused(Code::FileUnreadable, &unit, "--config=");
+    assert!(
+        said.contains("the kubeconfig that it names is not seen"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_else_such_a_configuration_names_is_looked_at() {
+    let unit = on("worker-1", "/etc/systemd/system/kube-proxy.service");
+    let text = "[Service]\nExecStart=/usr/bin/kube-proxy --config=/etc/kube-proxy.yaml\n";
+    let config = on("worker-1", "/etc/kube-proxy.yaml");
+    let named = |more: &str| {
+        format!(
+            "kind: KubeProxyConfiguration\nclientConnection:\n  kubeconfig: /etc/kubernetes/kubelet.conf\n{more}"
+        )
+    };
+    let case = Case::new().put(&unit, text);
+    case.put(&config, named("")).compiles();
+    let case = Case::new().put(&unit, text);
+    let other = case.put(&config, named("other: /etc/kubernetes/pki/ca.crt\n"));
+    let said = other.refused(Code::UnknownReader, &unit, "--config=");
+    assert!(said.contains("/etc/kubernetes/pki/ca.crt"), "{said}");
 }
 
 #[test]

@@ -311,9 +311,13 @@ fn search_and_filter_show_what_is_on_a_node() {
             let on_it = sections(&phase)
                 .iter()
                 .filter(|(above, _)| {
-                    above.split_once(" on ").is_some_and(|(_, nodes)| {
-                        nodes == "all 5 nodes" || nodes.split(", ").any(|n| n == node)
-                    })
+                    let named = |line: &str| {
+                        line.split_once(" on ").is_some_and(|(_, nodes)| {
+                            let nodes = nodes.split(", each with").next().unwrap();
+                            nodes == "all 5 nodes" || nodes.split(", ").any(|n| n == node)
+                        })
+                    };
+                    above.lines().any(named)
                 })
                 .count();
             if on_it > 0 {

@@ -195,7 +195,13 @@ impl<'a> World<'a> {
             return BTreeSet::new();
         }
         let points: Vec<usize> = kept.into_iter().collect();
-        let chosen = [points.get(1), points.get(points.len() / 2), points.last()];
+        let middle = points.get(points.len() / 2);
+        // Of the made layouts one place: where a run stops is no matter of where files lie.
+        let chosen = if self.made.users.is_empty() {
+            [None, middle, None]
+        } else {
+            [points.get(1), middle, points.last()]
+        };
         chosen.into_iter().flatten().copied().collect()
     }
 
