@@ -83,30 +83,22 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
         let declare = || "# carota has no way to declare a user's file".to_owned();
         judge(text, &declare).map_err(|e| relabel(e, &label))?;
     }
-    for (id, object) in &last.objects {
-        if RECORDS.contains(&&*id.kind) || is_published_bundle(id, object) {
-            continue;
+    texts_of_objects(last, |id, path, text| {
+        if path.last().is_some_and(|key| key == LAST_APPLIED) {
+            if judge(text, &String::new).is_err() {
+                out.stale_sources.insert(id.clone());
+            }
+            return Ok(());
         }
-        walk(object, &mut Vec::new(), &mut |path, text| {
-            if !may_hold_certificates(text) {
-                return Ok(());
-            }
-            if path.last().is_some_and(|key| key == LAST_APPLIED) {
-                if judge(text, &String::new).is_err() {
-                    out.stale_sources.insert(id.clone());
-                }
-                return Ok(());
-            }
-            let declare = || declaration(id, path, text);
-            judge(text, &declare).map_err(|e| {
-                let label = format!("snapshot/cluster/{}.yaml", id.kind);
-                let mut error = relabel(e, &label);
-                error.reason = format!("{} ({id}, {})", error.reason, path.join("."));
-                error.place = Some(Place::start_of(&label));
-                error
-            })
-        })?;
-    }
+        let declare = || declaration(id, path, text);
+        judge(text, &declare).map_err(|e| {
+            let label = format!("snapshot/cluster/{}.yaml", id.kind);
+            let mut error = relabel(e, &label);
+            error.reason = format!("{} ({id}, {})", error.reason, path.join("."));
+            error.place = Some(Place::start_of(&label));
+            error
+        })
+    })?;
     Ok(out)
 }
 
@@ -136,17 +128,31 @@ pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
     for (user, text) in &wide.users {
         judge_wide(rotation, text, &format!("snapshot/users/{user}.kubeconfig"))?;
     }
-    for (id, object) in &wide.objects {
+    texts_of_objects(wide, |id, path, text| {
+        let passed_over = path.last().is_some_and(|key| key == LAST_APPLIED);
+        if passed_over || holds_one(rotation, id, path) {
+            return Ok(());
+        }
+        judge_wide(rotation, text, &format!("{id}, {}", path.join(".")))
+    })
+}
+
+/// Calls `visit` with every text of the objects that may hold certificates, and its path; what is a record, or
+/// published by its controller, is passed over.
+fn texts_of_objects(
+    state: &State,
+    mut visit: impl FnMut(&ObjectId, &[String], &str) -> Result<()>,
+) -> Result<()> {
+    for (id, object) in &state.objects {
         if RECORDS.contains(&&*id.kind) || is_published_bundle(id, object) {
             continue;
         }
         walk(object, &mut Vec::new(), &mut |path, text| {
-            let passed_over = path.last().is_some_and(|key| key == LAST_APPLIED);
-            if passed_over || !may_hold_certificates(text) || holds_one(rotation, id, path) {
-                return Ok(());
+            if may_hold_certificates(text) {
+                visit(id, path, text)
+            } else {
+                Ok(())
             }
-            let label = format!("{id}, {}", path.join("."));
-            judge_wide(rotation, text, &label)
         })?;
     }
     Ok(())

@@ -126,7 +126,6 @@ fn version(state: &State) -> Option<String> {
         .map(|v| v.to_string())
 }
 
-/// The server that administrators' kubeconfigs name.
 /// The API's URL as an administrator, another user or a kubelet has it; one that means the node itself says
 /// nothing of it.
 fn endpoint(state: &State) -> Result<Option<String>> {

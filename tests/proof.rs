@@ -1047,9 +1047,8 @@ fn who_shows_kubelets_a_certificate_is_an_edge() {
 
 /// The rotation up to a phase, and undone from there as `rollback.sh` does it: of each phase first the
 /// steps on nodes, the last one first, then what is in the cluster; whoever started in a step starts
-/// once more. Users put
-/// back the file that they had where a phase that handed out another one is undone, of the phases
-/// that are `told`.
+/// once more. Users put back the file that they had where a phase that handed out another one is
+/// undone, of the phases that are `told`.
 fn there_and_back(points: &[Point], until: u8, told: &[u8]) -> Vec<Point> {
     let there: Vec<Point> = points
         .iter()
@@ -1080,16 +1079,9 @@ fn there_and_back(points: &[Point], until: u8, told: &[u8]) -> Vec<Point> {
         // A confirmation is of a file, and that of 08 stays with whoever has it.
         let workloads = last.state.restarted_since(before).into_iter();
         let workloads = workloads.filter(|process| matches!(process, Process::Workload(_)));
-        let steps = there[first - 1..]
-            .iter()
-            .map(|point| &point.state)
-            .zip(phase);
-        let steps: Vec<_> = steps.collect();
-        for (earlier, point) in steps
-            .into_iter()
-            .rev()
-            .filter(|(_, point)| point.serial.is_some())
-        {
+        let befores = there[first - 1..].iter().map(|point| &point.state);
+        let steps = befores.zip(phase).rev();
+        for (earlier, point) in steps.filter(|(_, point)| point.serial.is_some()) {
             let mut state = last.state.clone();
             state.nodes.clone_from(&earlier.nodes);
             let restarted = point.state.restarted_since(earlier);

@@ -116,6 +116,40 @@ pub fn find(inputs: &mut Inputs<'_>) -> Result<Pairs> {
     Ok(out)
 }
 
+/// The pairs that one place has held.
+#[derive(Default)]
+struct Known(Vec<(String, String)>);
+
+/// What a pair is to those before it.
+enum Met {
+    /// One of them.
+    Again,
+    /// Another certificate with another key.
+    New,
+    /// The certificate or the key of another pair.
+    Half,
+}
+
+impl Known {
+    fn meet(&mut self, pair: &(String, String)) -> Met {
+        if self.0.contains(pair) {
+            return Met::Again;
+        }
+        if self.0.iter().any(|(c, k)| *c == pair.0 || *k == pair.1) {
+            return Met::Half;
+        }
+        self.0.push(pair.clone());
+        Met::New
+    }
+}
+
+/// The moments at which a node's files change, the first one too.
+fn changes(inputs: &Inputs<'_>, node: &NodeName) -> Vec<usize> {
+    let versions = inputs.timeline.node_versions(node).into_iter().enumerate();
+    let first = versions.filter(|(now, since)| now == since);
+    first.map(|(now, _)| now).collect()
+}
+
 /// One pair over time.
 fn one(
     inputs: &mut Inputs<'_>,
@@ -126,14 +160,9 @@ fn one(
     between: &mut BTreeMap<usize, BTreeSet<String>>,
 ) -> Result<()> {
     let timeline = inputs.timeline;
-    let versions = timeline.node_versions(node);
-    let mut known: Vec<(String, String)> = Vec::new();
-    let mut last: Option<(NodePath, String)> = None;
-    let changes = versions
-        .iter()
-        .enumerate()
-        .filter(|(now, since)| now == *since);
-    for (now, _) in changes {
+    let mut known = Known::default();
+    let mut last: Option<NodePath> = None;
+    for now in changes(inputs, node) {
         let running = inputs.artifacts.program(
             timeline.state(now),
             node,
@@ -149,21 +178,22 @@ fn one(
         let Some(pair) = contents(inputs, state, node, (&at, &key))? else {
             continue;
         };
-        if !known.contains(&pair) {
-            let half = known.iter().any(|(c, k)| *c == pair.0 || *k == pair.1);
-            if half {
+        match known.meet(&pair) {
+            Met::Again => {}
+            // In one place: other paths are taken over by a start.
+            Met::New => {
+                if at_handshake && last.as_ref() == Some(&at) {
+                    let who = format!("{} on {node}", program.program);
+                    between.entry(now).or_default().insert(who);
+                }
+            }
+            Met::Half => {
                 let process = Process::Program(node.clone(), program.manifest.clone());
                 broken.push(half_pair(inputs, now, process.to_string(), (&at, &key)));
                 return Ok(());
             }
-            // In one place: other paths are taken over by a start.
-            if at_handshake && last.as_ref().is_some_and(|(path, _)| *path == at) {
-                let who = format!("{} on {node}", program.program);
-                between.entry(now).or_default().insert(who);
-            }
-            known.push(pair.clone());
         }
-        last = Some((at, pair.0));
+        last = Some(at);
     }
     Ok(())
 }
@@ -174,29 +204,34 @@ fn beside(inputs: &mut Inputs<'_>) -> Result<Vec<BrokenEdge>> {
     let mut out = Vec::new();
     let timeline = inputs.timeline;
     for (node, files) in &timeline.state(0).nodes {
+        let of_node = changes(inputs, node);
         for (key, _) in files.regular_files() {
+            let extension = key.file_name().rsplit_once('.').map(|(_, end)| end);
             let certificate = key.with_extension("crt");
-            if *key != key.with_extension("key") || !files.files.contains_key(&certificate) {
+            if extension != Some("key") || !files.files.contains_key(&certificate) {
                 continue;
             }
-            let versions = timeline.node_versions(node);
-            let changes = versions.iter().enumerate();
-            let changes = changes.filter(|(now, since)| now == *since);
-            let mut known: Vec<(String, String)> = Vec::new();
-            for (now, _) in changes {
+            let text = |now: usize, path| {
+                let file = timeline.state(now).file(node, path);
+                file.map(|file| file.text.as_ptr())
+            };
+            // Most never change, and then need no look.
+            let mut moments = of_node.clone();
+            moments.dedup_by_key(|now| (text(*now, &certificate), text(*now, key)));
+            if moments.len() < 2 {
+                continue;
+            }
+            let mut known = Known::default();
+            for now in moments {
                 let state = timeline.state(now);
                 let Some(pair) = contents(inputs, state, node, (&certificate, key))? else {
                     continue;
                 };
-                if known.contains(&pair) {
-                    continue;
-                }
-                if known.iter().any(|(c, k)| *c == pair.0 || *k == pair.1) {
+                if matches!(known.meet(&pair), Met::Half) {
                     let who = format!("whoever reads both on {node}");
                     out.push(half_pair(inputs, now, who, (&certificate, key)));
                     break;
                 }
-                known.push(pair);
             }
         }
     }

@@ -4,9 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::pki::{Leaf, Pki};
 use super::{Host, Making, fill};
 
@@ -118,7 +115,7 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         names: "",
         usages: "clientAuth",
     };
-    let certificate = made.pki.leaf_of(&leaf, accounts);
+    let certificate = made.pki.leaf_of(&leaf, Some(accounts)).certificate;
     made.file(
         name,
         &format!("{KUBERNETES}/service-accounts.crt"),
@@ -142,7 +139,7 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
             "system:kube-scheduler",
         ),
     ] {
-        let text = kubeconfig(made, subject, user, "127.0.0.1:6443");
+        let text = made.kubeconfig(KUBECONFIG, subject, user, "127.0.0.1:6443");
         made.file(name, file, &text);
     }
     made.file(
@@ -180,8 +177,8 @@ fn worker(made: &mut Making<'_>, host: &Host) {
     made.pair(name, "/var/lib/kubelet/kubelet", &leaf);
     let endpoint = made.layout.endpoint();
     let user = format!("system:node:{name}");
-    let text = kubeconfig(
-        made,
+    let text = made.kubeconfig(
+        KUBECONFIG,
         &format!("/O=system:nodes/CN={user}"),
         &user,
         &endpoint,
@@ -190,8 +187,8 @@ fn worker(made: &mut Making<'_>, host: &Host) {
     made.file(name, "/var/lib/kubelet/kubelet-config.yaml", KUBELET_CONFIG);
     let flags = "--config=/var/lib/kubelet/kubelet-config.yaml\n--kubeconfig=/var/lib/kubelet/kubeconfig\n--v=2\n";
     unit(made, host, "kubelet", flags, &[]);
-    let text = kubeconfig(
-        made,
+    let text = made.kubeconfig(
+        KUBECONFIG,
         "/O=system:node-proxier/CN=system:kube-proxy",
         "system:kube-proxy",
         &endpoint,
@@ -207,26 +204,6 @@ fn worker(made: &mut Making<'_>, host: &Host) {
 }
 
 /// As `kubectl config --embed-certs=true` writes it.
-fn kubeconfig(made: &mut Making<'_>, subject: &str, user: &str, server: &str) -> String {
-    let ca = made.pki.ca("cluster", "");
-    let pair = made.pki.leaf(&Leaf {
-        ca: "cluster",
-        subject,
-        names: "",
-        usages: "clientAuth",
-    });
-    fill(
-        KUBECONFIG,
-        &BTreeMap::from([
-            ("ca", &*BASE64.encode(ca.certificate)),
-            ("server", server),
-            ("user", user),
-            ("certificate", &BASE64.encode(pair.certificate)),
-            ("key", &BASE64.encode(pair.key)),
-        ]),
-    )
-}
-
 const KUBECONFIG: &str = "\
 apiVersion: v1
 clusters:

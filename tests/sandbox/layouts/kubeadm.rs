@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::pki::{Leaf, Pair};
+use super::pki::Leaf;
 use super::{Etcd, Host, Making, fill};
 
 const PKI: &str = "/etc/kubernetes/pki";
@@ -125,7 +125,7 @@ fn control_plane(made: &mut Making<'_>, host: &Host, (key, public): &(String, St
         if file == "super-admin" && name != "cp-1" {
             continue;
         }
-        let text = kubeconfig(made, subject, user, server);
+        let text = made.kubeconfig(KUBECONFIG, subject, user, server);
         made.file(name, &format!("/etc/kubernetes/{file}.conf"), &text);
         if file == "admin" {
             made.file(name, "/root/.kube/config", &text);
@@ -307,26 +307,6 @@ fn kubelet(made: &mut Making<'_>, host: &Host) {
         ]),
     );
     made.file(name, "/etc/kubernetes/kubelet.conf", &text);
-}
-
-fn kubeconfig(made: &mut Making<'_>, subject: &str, user: &str, server: &str) -> String {
-    let ca = made.pki.ca("cluster", "");
-    let Pair { certificate, key } = made.pki.leaf(&Leaf {
-        ca: "cluster",
-        subject,
-        names: "",
-        usages: "clientAuth",
-    });
-    fill(
-        KUBECONFIG,
-        &BTreeMap::from([
-            ("ca", &*BASE64.encode(ca.certificate)),
-            ("server", server),
-            ("user", user),
-            ("certificate", &BASE64.encode(certificate)),
-            ("key", &BASE64.encode(key)),
-        ]),
-    )
 }
 
 const KUBECONFIG: &str = "\

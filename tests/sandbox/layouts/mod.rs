@@ -12,6 +12,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use pki::Pki;
 
 /// The Kubernetes version of every made cluster.
@@ -196,6 +198,27 @@ impl Making<'_> {
 
     fn link(&self, node: &str, path: &str, target: &str) {
         symlink(target, self.at(node, path)).unwrap();
+    }
+
+    /// A template's kubeconfig with a certificate of the cluster CA for this subject.
+    fn kubeconfig(&mut self, template: &str, subject: &str, user: &str, server: &str) -> String {
+        let ca = self.pki.ca("cluster", "");
+        let pair = self.pki.leaf(&pki::Leaf {
+            ca: "cluster",
+            subject,
+            names: "",
+            usages: "clientAuth",
+        });
+        fill(
+            template,
+            &BTreeMap::from([
+                ("ca", &*BASE64.encode(ca.certificate)),
+                ("server", server),
+                ("user", user),
+                ("certificate", &BASE64.encode(pair.certificate)),
+                ("key", &BASE64.encode(pair.key)),
+            ]),
+        )
     }
 
     /// Writes a certificate and its key beside it.

@@ -50,13 +50,18 @@ impl Pki {
         if !self.cas.contains_key(name) {
             let common = subject.rsplit('=').next().unwrap_or_default();
             let extensions = format!("{CA}subjectAltName = DNS:{common}\n");
-            let made = self.issue(subject, &extensions, 3650, None);
+            let made = self.issue(subject, &extensions, 3650, None, None);
             self.cas.insert(name.to_owned(), made);
         }
         self.cas[name].clone()
     }
 
     pub fn leaf(&mut self, leaf: &Leaf<'_>) -> Pair {
+        self.leaf_of(leaf, None)
+    }
+
+    /// A leaf, where there is a key for that.
+    pub fn leaf_of(&mut self, leaf: &Leaf<'_>, key: Option<&str>) -> Pair {
         let mut extensions = format!(
             "basicConstraints = critical, CA:FALSE\nauthorityKeyIdentifier = keyid\nsubjectKeyIdentifier = none\n\
              keyUsage = critical, digitalSignature, keyEncipherment\nextendedKeyUsage = {}\n",
@@ -66,42 +71,7 @@ impl Pki {
             extensions += &format!("subjectAltName = {}\n", leaf.names);
         }
         let ca = self.cas[leaf.ca].clone();
-        self.issue(leaf.subject, &extensions, 365, Some(&ca))
-    }
-
-    /// A leaf for a key that is there.
-    pub fn leaf_of(&mut self, leaf: &Leaf<'_>, key: &str) -> String {
-        let at = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
-        let (leaf_key, ca_file, ca_key) = (at("own.key"), at("own.ca.crt"), at("own.ca.key"));
-        let ca = &self.cas[leaf.ca];
-        fs::write(&leaf_key, key).unwrap();
-        fs::write(&ca_file, &ca.certificate).unwrap();
-        fs::write(&ca_key, &ca.key).unwrap();
-        let config = at("own.cnf");
-        let text = format!(
-            "[req]\ndistinguished_name = dn\nx509_extensions = all\nprompt = no\n[dn]\n[all]\n\
-             basicConstraints = critical, CA:FALSE\nextendedKeyUsage = {}\n",
-            leaf.usages
-        );
-        fs::write(&config, text).unwrap();
-        let arguments = [
-            "req",
-            "-x509",
-            "-new",
-            "-config",
-            &config,
-            "-subj",
-            leaf.subject,
-            "-days",
-            "365",
-            "-key",
-            &leaf_key,
-            "-CA",
-            &ca_file,
-            "-CAkey",
-            &ca_key,
-        ];
-        done(&arguments, "")
+        self.issue(leaf.subject, &extensions, 365, Some(&ca), key)
     }
 
     /// A private key.
@@ -116,7 +86,14 @@ impl Pki {
         (key, public)
     }
 
-    fn issue(&mut self, subject: &str, extensions: &str, days: u32, ca: Option<&Pair>) -> Pair {
+    fn issue(
+        &mut self,
+        subject: &str,
+        extensions: &str,
+        days: u32,
+        ca: Option<&Pair>,
+        own: Option<&str>,
+    ) -> Pair {
         self.count += 1;
         let at = |name: &str| {
             let file = self.folder.join(format!("{}.{name}", self.count));
@@ -127,18 +104,9 @@ impl Pki {
             "[req]\ndistinguished_name = dn\nx509_extensions = all\nprompt = no\n[dn]\n[all]\n{extensions}"
         );
         fs::write(&config, text).unwrap();
-        done(
-            &[
-                "ecparam",
-                "-name",
-                "prime256v1",
-                "-genkey",
-                "-noout",
-                "-out",
-                &key,
-            ],
-            "",
-        );
+        let made = ["ecparam", "-name", "prime256v1", "-genkey", "-noout"];
+        let pem = own.map_or_else(|| done(&made, ""), str::to_owned);
+        fs::write(&key, pem).unwrap();
         let days = days.to_string();
         let mut arguments: Vec<&str> = vec![
             "req", "-x509", "-new", "-config", &config, "-subj", subject, "-days", &days, "-key",
