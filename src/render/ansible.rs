@@ -18,7 +18,7 @@ use crate::rotation::Rotation;
 use crate::spec::Role;
 
 /// What is the same in every plan: name below `ansible/` and text.
-const COMMON: [(&str, &str); 7] = [
+const COMMON: [(&str, &str); 6] = [
     (
         "bundles.yml",
         include_str!("../../templates/ansible/bundles.yml"),
@@ -32,20 +32,16 @@ const COMMON: [(&str, &str); 7] = [
         include_str!("../../templates/ansible/rollback.yml"),
     ),
     (
+        "tasks/apply.yml",
+        include_str!("../../templates/ansible/tasks/apply.yml"),
+    ),
+    (
         "tasks/back.yml",
         include_str!("../../templates/ansible/tasks/back.yml"),
     ),
     (
         "tasks/bundle.yml",
         include_str!("../../templates/ansible/tasks/bundle.yml"),
-    ),
-    (
-        "tasks/cluster.yml",
-        include_str!("../../templates/ansible/tasks/cluster.yml"),
-    ),
-    (
-        "tasks/node.yml",
-        include_str!("../../templates/ansible/tasks/node.yml"),
     ),
 ];
 
@@ -118,9 +114,9 @@ fn plays(rotation: &Rotation, view: &PhaseView) -> Result<Option<String>> {
         .map(|node| rotation.start.nodes[node].role)
         .collect();
     let phase = view.directory();
-    let play = |who: &str, hosts: &str, serial: &str, (what, tasks): (&str, &str)| {
+    let play = |who: &str, hosts: &str, serial: &str, options: &str| {
         let context = context! {
-            phase => &phase, who => who, hosts => hosts, serial => serial, what => what, tasks => tasks,
+            phase => &phase, who => who, hosts => hosts, serial => serial, where => options,
         };
         render(
             "ansible/play.yml",
@@ -132,12 +128,12 @@ fn plays(rotation: &Rotation, view: &PhaseView) -> Result<Option<String>> {
     let mut out = Vec::new();
     for part in order.split_whitespace() {
         if part == "cluster" && !view.cluster.is_empty() {
-            let what = ("Apply and verify in the cluster", "cluster");
-            out.push(play("the cluster", KUBECTL, "1", what)?);
+            out.push(play("the cluster", KUBECTL, "1", "{{ ['--cluster'] }}")?);
         } else if part == "node" {
             for (role, group, who, serial) in GROUPS {
                 if roles.contains(&role) {
-                    out.push(play(who, group, serial, ("Apply and verify", "node"))?);
+                    let node = "{{ ['--node', inventory_hostname] }}";
+                    out.push(play(who, group, serial, node)?);
                 }
             }
         }
