@@ -574,25 +574,21 @@ verify_process() {
 # reads the old ones; then each file that starts a program, with its restart; then the kubelet.
 backwards() {
   awk -F'\t' '
-    { line[NR] = $0; step[NR] = $4; restart[NR] = ($6 == "restart"); path[NR] = $7 }
+    { line[NR] = $0; step[NR] = $4; path[NR] = $7; restart[NR] = ($6 == "restart") }
     restart[NR] { sub(/^[a-z-]*:/, "", path[NR]); starts[$4, path[NR]] = 1 }
     !restart[NR] { write[$4, $7] = NR }
-    function files(from, to, i) {
-      for (i = to; i >= from; i--) if (!restart[i] && !((step[i], path[i]) in starts)) print line[i]
-    }
-    function programs(from, to, i) {
-      for (i = to; i >= from; i--) if (restart[i] && path[i] != "kubelet") {
-        if ((step[i], path[i]) in write) print line[write[step[i], path[i]]]
-        print line[i]
-      }
-    }
-    function kubelet(from, to, i) {
-      for (i = to; i >= from; i--) if (restart[i] && path[i] == "kubelet") print line[i]
+    # which turn a line has in its step; what starts a program is printed with the restart
+    function turn(i) {
+      if (restart[i]) return path[i] == "kubelet" ? 3 : 2
+      return ((step[i], path[i]) in starts) ? 0 : 1
     }
     END {
       for (to = NR; to >= 1; to = from - 1) {
         for (from = to; from > 1 && step[from - 1] == step[to]; from--);
-        files(from, to); programs(from, to); kubelet(from, to)
+        for (k = 1; k <= 3; k++) for (i = to; i >= from; i--) if (turn(i) == k) {
+          if (k == 2 && (step[i], path[i]) in write) print line[write[step[i], path[i]]]
+          print line[i]
+        }
       }
     }' "$work/todo"
 }
