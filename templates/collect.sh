@@ -480,6 +480,21 @@ add_units() {
   while IFS= read -r named <&3; do add "$named"; done 3<"$work/environment"
 }
 
+# Units of others that name a certificate or kubeconfig which was collected: they read it, too.
+add_readers() {
+  LC_ALL=C awk -F "$tab" '$5 ~ /\.(crt|pem|cert|cer)$/ || $5 ~ /kubeconfig/ || $5 ~ /^\/etc\/kubernetes\/[^\/]*\.conf$/ { print $5 }' "$work/files" | LC_ALL=C sort -u >"$work/material"
+  [ -s "$work/material" ] || return 0
+  for directory in $unit_directories; do
+    [ ! -L "$root${directory%/systemd/system}" ] || continue
+    [ -d "$root$directory" ] || continue
+    find "$root$directory" -type f \( -name '*.service' -o -path '*.service.d/*.conf' \) -exec awk '
+      FILENAME == ARGV[1] { path[$0]; next }
+      FILENAME in named { next }
+      { for (p in path) if (index($0, p)) { named[FILENAME]; print FILENAME; next } }' "$work/material" {} +
+  done >"$work/readers"
+  while IFS= read -r named <&3; do add "${named#"$root"}"; done 3<"$work/readers"
+}
+
 add_homes() {
   for entry in "$root"/root "$root"/home/*; do
     add_kubeconfigs "${entry#"$root"}"
@@ -537,6 +552,7 @@ collect_node() {
   add_units
   add_homes
   follow_names
+  add_readers
   [ -s "$work/files" ] || fail "found nothing of Kubernetes on this node"
   {
     printf '# carota snapshot 1\t%s\n' "$node"
