@@ -19,7 +19,7 @@ use crate::snapshot;
 use crate::spec::{CaName, ConsumerPlace, NewCa, Spec};
 use crate::state::State;
 use crate::trust::readers::{self, Declared};
-use crate::trust::{self, Moment, Outage, Proof};
+use crate::trust::{self, Moment, Outage, Proof, versions};
 
 /// What a compile gives.
 pub struct Compiled {
@@ -107,6 +107,7 @@ fn build(
     let (unproven, coverage, phases) = rest?;
     let mut proof = proof?;
     proof.weaknesses.extend(unproven);
+    proof.weaknesses.extend(versions::note(spec.kubernetes));
     proof.weaknesses.sort();
     let unaccepted = unaccepted(&spec, &proof);
     let plan = render::plan(&rotation, phases, &coverage, &proof)?;

@@ -188,7 +188,9 @@ fn judge_wide(rotation: &Rotation, text: &str, label: &str) -> Result<()> {
         return Ok(());
     }
     let pairs = rotation.cas.values();
-    let mut narrow = pairs.filter(|pair| found.contains(&pair.old) && !found.contains(&pair.new));
+    let mut narrow = pairs.filter(|pair| {
+        found.iter().any(|certificate| pair.is_old(certificate)) && !found.contains(&pair.new)
+    });
     narrow.next().map_or(Ok(()), |pair| {
         Err(Diagnostic::new(
             Code::UnaccountedCa,

@@ -176,15 +176,35 @@ fn cluster_name(state: &State) -> Result<Option<String>> {
 fn is_foreign(state: &State, name: CaName, certificate: &Certificate) -> Result<bool> {
     Ok(name == CaName::Etcd
         && layout::all(state, Program::Etcd)?.is_empty()
-        && rotation::beside_keys(state, certificate)?.is_empty())
+        && rotation::with_keys(state, certificate)?.is_empty())
 }
 
-/// The CAs that flags name, each with a certificate.
-fn cas(state: &State) -> Result<Vec<(CaName, Certificate)>> {
-    let mut out = Vec::new();
+/// A CA that flags name.
+struct FoundCa {
+    name: CaName,
+    certificate: Certificate,
+    /// Other CAs that are the same certificate.
+    also: Vec<CaName>,
+}
+
+/// The CAs that flags name, each certificate once.
+fn cas(state: &State) -> Result<Vec<FoundCa>> {
+    let mut out: Vec<FoundCa> = Vec::new();
     for name in CaName::ALL {
-        if let Some((certificate, _)) = rotation::find_ca(state, name)? {
-            out.push((name, certificate));
+        let Some(found) = rotation::find_ca(state, name)? else {
+            continue;
+        };
+        let certificate = found.certificate;
+        match out
+            .iter_mut()
+            .find(|known| known.certificate == certificate)
+        {
+            Some(known) => known.also.push(name),
+            None => out.push(FoundCa {
+                name,
+                certificate,
+                also: Vec::new(),
+            }),
         }
     }
     Ok(out)
@@ -193,7 +213,9 @@ fn cas(state: &State) -> Result<Vec<(CaName, Certificate)>> {
 fn rotation(out: &mut String, state: &State) -> Result<()> {
     let mut cas = cas(state)?;
     let mut foreign = String::new();
-    if let Some((name, certificate)) = cas.last()
+    if let Some(FoundCa {
+        name, certificate, ..
+    }) = cas.last()
         && is_foreign(state, *name, certificate)?
     {
         let _ = write!(
@@ -215,7 +237,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
     // It has passed when a snapshot is taken, so that a cluster made today can be rotated today.
     let not_before = utc(newest_certificate(state)?);
     let id = unused_id(not_before.get(..10).unwrap_or("rotation"), &cas);
-    let names: Vec<String> = cas.iter().map(|(name, _)| quoted(name.as_str())).collect();
+    let names: Vec<String> = cas.iter().map(|ca| quoted(ca.name.as_str())).collect();
     let _ = write!(
         out,
         "\n[rotation]\n# Names the plan; used in annotations and backup paths.\nid = {}\n\
@@ -227,10 +249,19 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         quoted(&id),
         names.join(", "),
     );
-    for (name, certificate) in &cas {
+    for FoundCa {
+        name,
+        certificate,
+        also,
+    } in &cas
+    {
+        let also: String = also
+            .iter()
+            .map(|other| format!("# It is the {other} CA as well: they are rotated as one.\n"))
+            .collect();
         let _ = write!(
             out,
-            "\n# Replaces {} ({}), valid until {}.\n[rotation.ca.{name}]\nsubject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
+            "\n# Replaces {} ({}), valid until {}.\n{also}[rotation.ca.{name}]\nsubject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
             certificate.subject(),
             certificate.key_algorithm_text(),
             utc(certificate.not_after()),
@@ -241,10 +272,12 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
 }
 
 /// A name for the rotation that no CA of an earlier one was named after: nodes keep journals by it.
-fn unused_id(date: &str, cas: &[(CaName, Certificate)]) -> String {
+fn unused_id(date: &str, cas: &[FoundCa]) -> String {
     let named = |id: &str| {
-        let subject = |name: &CaName| format!("CN={}-{id}", name.default_common_name());
-        cas.iter().any(|(name, ca)| ca.subject() == subject(name))
+        cas.iter().any(|ca| {
+            let common = ca.name.default_common_name();
+            ca.certificate.subject() == format!("CN={common}-{id}")
+        })
     };
     let more = (2..).map(|number| format!("{date}-{number}"));
     let mut ids = std::iter::once(date.to_owned()).chain(more);
@@ -317,7 +350,7 @@ fn consumers(out: &mut String, state: &State) -> Result<()> {
         embedded::find_embedded_certificates(text, "")
             .iter()
             .filter_map(|found| Certificate::from_der(&found.der).ok())
-            .find_map(|c| cas.iter().find(|(_, ca)| *ca == c).map(|(name, _)| *name))
+            .find_map(|c| cas.iter().find(|ca| ca.certificate == c).map(|ca| ca.name))
     };
     for kind in ["configmaps", "secrets"] {
         for (id, object) in state.objects_of(kind) {

@@ -141,12 +141,23 @@ impl NodePath {
         NodePath(format!("{}/{renamed}", self.folder()).into())
     }
 
-    /// The same file with another extension: the key beside a certificate.
+    /// A path that this file names: an absolute one, or one relative to its folder.
     #[must_use]
-    pub fn with_extension(&self, extension: &str) -> NodePath {
+    pub fn named(&self, name: &str) -> Option<NodePath> {
+        if name.starts_with('/') {
+            return NodePath::new(name).ok();
+        }
+        let name = name.trim_start_matches("./");
+        NodePath::new(&format!("{}/{name}", self.folder())).ok()
+    }
+
+    /// Where a certificate's private key lies beside it by custom: `ca.key` (kubeadm and most others), or
+    /// `ca-key.pem` (cfssl).
+    #[must_use]
+    pub fn keys(&self) -> [NodePath; 2] {
         let name = self.file_name();
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        NodePath(format!("{}/{stem}.{extension}", self.folder()).into())
+        [".key", "-key.pem"].map(|end| NodePath(format!("{}/{stem}{end}", self.folder()).into()))
     }
 }
 
@@ -188,10 +199,9 @@ mod tests {
             path.with_suffix("-new").as_str(),
             "/etc/kubernetes/pki/ca-new.crt"
         );
-        assert_eq!(
-            path.with_extension("key").as_str(),
-            "/etc/kubernetes/pki/ca.key"
-        );
+        let keys = path.keys();
+        assert_eq!(keys[0].as_str(), "/etc/kubernetes/pki/ca.key");
+        assert_eq!(keys[1].as_str(), "/etc/kubernetes/pki/ca-key.pem");
         let bare = NodePath::new("/x/ca").unwrap();
         assert_eq!(bare.with_suffix("-new").as_str(), "/x/ca-new");
     }

@@ -18,7 +18,7 @@ use crate::names::{NodeName, NodePath};
 use crate::parallel;
 use crate::pki::{self, Certificate, Issued, Issuer, LeafRequest, PrivateText};
 use crate::spec::{CaName, LeafKeys, NewCa, Role, Spec};
-use crate::state::{Node, ObjectId, State};
+use crate::state::{Entry, Node, ObjectId, State};
 
 /// Where a CA's certificate and key lie together on a control-plane node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,13 @@ pub struct Home {
 pub struct CaPair {
     /// Which CA.
     pub name: CaName,
+    /// What else it is the CA of: one certificate may be all three.
+    pub also: Vec<CaName>,
     /// The one that goes.
     pub old: Certificate,
+    /// What is above it in the files that name it, up to its root, and goes with it; empty for a root, and
+    /// where the new one is under the same root.
+    pub old_chain: Vec<Certificate>,
     /// The one that comes.
     pub new: Certificate,
     /// Above the new one, up to its root; empty for a root.
@@ -49,6 +54,19 @@ pub struct CaPair {
 }
 
 impl CaPair {
+    /// What it is the CA of, in a list.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let also = self.also.iter().map(|name| format!(", {name}"));
+        std::iter::once(self.name.to_string()).chain(also).collect()
+    }
+
+    /// Whether a certificate goes: the old CA, or what is above it and not above the new one.
+    #[must_use]
+    pub fn is_old(&self, certificate: &Certificate) -> bool {
+        self.old == *certificate || self.old_chain.contains(certificate)
+    }
+
     /// What a verifier trusts for the new CA: itself, then what is above it.
     fn new_trust(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.new).chain(&self.chain)
@@ -140,8 +158,14 @@ impl<'a> Rotation<'a> {
         check_programs(spec, &start)?;
         let mut cas = BTreeMap::new();
         for (&name, how) in &spec.cas {
-            let (old, place) = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
+            let found = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
+            let FoundCa {
+                certificate: old,
+                above,
+                place,
+            } = found;
             check_old_ca(spec, name, &old, &place)?;
+            let also = also(spec, &start, name, &old)?;
             let source = match how {
                 NewCa::Mint {
                     subject,
@@ -165,10 +189,13 @@ impl<'a> Rotation<'a> {
             };
             let new = issuer.ca(name.as_str(), source)?;
             check_new_ca(spec, name, &old, &new)?;
+            let chain = issuer.chain(name.as_str()).to_vec();
             let pair = CaPair {
                 name,
+                also,
                 homes: homes(&start, name, &old, &place)?,
-                chain: issuer.chain(name.as_str()).to_vec(),
+                old_chain: above.into_iter().filter(|c| !chain.contains(c)).collect(),
+                chain,
                 key_reference: issuer.ca_key_reference(name.as_str()),
                 old,
                 new,
@@ -207,10 +234,17 @@ impl<'a> Rotation<'a> {
         })
     }
 
-    /// The CA whose old certificate this is.
+    /// Whether the CA of this name is rotated, under it or as what it is beside.
+    #[must_use]
+    pub fn rotates(&self, name: CaName) -> bool {
+        let mut pairs = self.cas.values();
+        pairs.any(|pair| pair.name == name || pair.also.contains(&name))
+    }
+
+    /// The CA whose old certificate this is, or one above it that goes too.
     #[must_use]
     pub fn old_ca(&self, certificate: &Certificate) -> Option<&CaPair> {
-        self.cas.values().find(|pair| pair.old == *certificate)
+        self.cas.values().find(|pair| pair.is_old(certificate))
     }
 
     /// Whether trust in these certificates is affected at all.
@@ -223,17 +257,23 @@ impl<'a> Rotation<'a> {
     #[must_use]
     pub fn widened(&self, trust: &[Certificate]) -> Vec<Certificate> {
         let mut out = trust.to_vec();
-        for pair in self.cas.values().filter(|pair| trust.contains(&pair.old)) {
+        for pair in self.trusted_in(trust) {
             push_new(&mut out, pair.new_trust());
         }
         out
+    }
+
+    /// The CAs that are trusted, themselves or by what is above them.
+    fn trusted_in(&self, trust: &[Certificate]) -> impl Iterator<Item = &CaPair> {
+        let pairs = self.cas.values();
+        pairs.filter(|pair| trust.iter().any(|certificate| pair.is_old(certificate)))
     }
 
     /// Trust in new and old, the new first: for files whose first certificate is the signer's.
     #[must_use]
     pub fn widened_new_first(&self, trust: &[Certificate]) -> Vec<Certificate> {
         let mut out = Vec::new();
-        for pair in self.cas.values().filter(|pair| trust.contains(&pair.old)) {
+        for pair in self.trusted_in(trust) {
             push_new(&mut out, pair.new_trust());
         }
         push_new(&mut out, trust.iter());
@@ -276,11 +316,15 @@ impl<'a> Rotation<'a> {
                     new_key = issued.key.as_ref().or(new_key);
                     issued.certificate.to_pem()
                 }
-                None if from > 0 && self.old_ca(&certificate).is_some() => {
-                    let pair = self.old_ca(&certificate).map(|pair| pair.new.to_pem());
-                    pair.unwrap_or_default()
-                }
-                None => continue,
+                None => match self.old_ca(&certificate).filter(|_| from > 0) {
+                    Some(pair) if certificate == pair.old => pair.new.to_pem(),
+                    // The first above it gives way to all above the new one.
+                    Some(pair) if pair.old_chain.first() == Some(&certificate) => {
+                        to_pem(&pair.chain)
+                    }
+                    Some(_) => String::new(),
+                    None => continue,
+                },
             };
             out.push_str(&text[from..block.range.start]);
             out.push_str(replacement.trim_end_matches('\n'));
@@ -367,9 +411,35 @@ const CA_FLAGS: [(CaName, Program, &str); 8] = [
     (CaName::Etcd, Program::Etcd, "peer-trusted-ca-file"),
 ];
 
-/// The certificate of a CA as the flags show it, the same everywhere, and a place of it.
-pub fn find_ca(state: &State, name: CaName) -> Result<Option<(Certificate, Place)>> {
-    let mut found: Option<(Certificate, Place)> = None;
+/// A CA as the flags show it.
+pub struct FoundCa {
+    /// Its certificate, the same everywhere.
+    pub certificate: Certificate,
+    /// The certificates above it that stand with it, its issuer first.
+    pub above: Vec<Certificate>,
+    /// A place of it.
+    pub place: Place,
+}
+
+impl FoundCa {
+    /// Whether certificates are what is above it.
+    fn is_under(&self, certificates: &[Certificate]) -> bool {
+        let signed = certificates
+            .first()
+            .is_some_and(|c| self.certificate.signed_by(c));
+        signed && self.certificate != certificates[0] && is_chain(certificates)
+    }
+}
+
+/// Whether each certificate is signed by the one after it, and all are CAs.
+fn is_chain(certificates: &[Certificate]) -> bool {
+    let signed = |pair: &[Certificate]| pair[0].signed_by(&pair[1]) && pair[0] != pair[1];
+    certificates.windows(2).all(signed) && certificates.iter().all(Certificate::is_ca)
+}
+
+/// The CA of a name as the flags show it. Files may hold it alone, with all above it, or only that.
+pub fn find_ca(state: &State, name: CaName) -> Result<Option<FoundCa>> {
+    let mut found: Option<FoundCa> = None;
     for (_, program, flag) in CA_FLAGS.iter().filter(|(ca, _, _)| *ca == name) {
         for component in layout::all(state, *program)? {
             let Some(path) = component.host_file(flag)? else {
@@ -388,23 +458,43 @@ pub fn find_ca(state: &State, name: CaName) -> Result<Option<(Certificate, Place
             };
             let label = snapshot_file(&component.node, &path);
             let certificates = pki::certificates_in_pem(&file.text, &label)?;
-            let [one] = &certificates[..] else {
+            let signer = flag.starts_with("cluster-signing");
+            let Some((one, above)) = certificates.split_first() else {
                 return Err(not_one(&certificates, flag, &label));
             };
-            match &found {
-                Some((known, place)) if known != one => {
+            if !is_chain(&certificates) || signer && !above.is_empty() {
+                return Err(not_one(&certificates, flag, &label));
+            }
+            let place = Place::start_of(&label);
+            match &mut found {
+                Some(known) if known.certificate == *one => {
+                    if known.above.len() < above.len() {
+                        known.above = above.to_vec();
+                    }
+                }
+                Some(known) if known.is_under(&certificates) => {
+                    if known.above.len() < certificates.len() {
+                        known.above.clone_from(&certificates);
+                    }
+                }
+                Some(known) => {
                     return Err(Diagnostic::new(
                         Code::HalfRotated,
                         format!(
-                            "the {name} CA differs between control planes: {} and {place}",
-                            Place::start_of(&label)
+                            "the {name} CA differs between control planes: {place} and {}",
+                            known.place
                         ),
                         "finish or undo the earlier rotation, then take the snapshot again",
                     )
-                    .at(Place::start_of(&label)));
+                    .at(place));
                 }
-                Some(_) => {}
-                None => found = Some((one.clone(), Place::start_of(&label))),
+                None => {
+                    found = Some(FoundCa {
+                        certificate: one.clone(),
+                        above: above.to_vec(),
+                        place,
+                    });
+                }
             }
         }
     }
@@ -438,6 +528,30 @@ fn not_one(certificates: &[Certificate], flag: &str, label: &str) -> Diagnostic 
         },
     )
     .at(place)
+}
+
+/// The other names of a certificate that is one CA for several. It is rotated under the first.
+fn also(spec: &Spec, state: &State, name: CaName, old: &Certificate) -> Result<Vec<CaName>> {
+    let mut out = Vec::new();
+    for other in CaName::ALL.into_iter().filter(|other| *other != name) {
+        // What is not rotated need not be in order.
+        let found = find_ca(state, other).ok().flatten();
+        if found.is_none_or(|found| found.certificate != *old) {
+            continue;
+        }
+        if other < name {
+            return Err(Diagnostic::new(
+                Code::TomlValue,
+                format!(
+                    "the {name} CA and the {other} CA are one certificate, which is rotated as one"
+                ),
+                format!("remove \"{name}\" from rotation.cas, and name \"{other}\" there"),
+            )
+            .at(spec.start()));
+        }
+        out.push(other);
+    }
+    Ok(out)
 }
 
 fn ca_not_found(spec: &Spec, name: CaName) -> Diagnostic {
@@ -539,23 +653,30 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
     serial
 }
 
-/// Every place where a certificate lies beside a key of the same name.
-pub fn beside_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
+/// Every place where a CA's certificate lies with its key: beside it by custom, or both named by the flags
+/// of a signer.
+pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
     let mut out = Vec::new();
     for (node, files) in &state.nodes {
-        for (certificate, file) in files.regular_files() {
-            let key = certificate.with_extension("key");
-            if key == *certificate || !files.files.contains_key(&key) {
+        let mut pairs = BTreeSet::new();
+        if files.role != Role::Worker {
+            pairs = signers_files(state, node)?;
+        }
+        for (certificate, _) in files.regular_files() {
+            let beside = files.key_beside(certificate);
+            pairs.extend(beside.map(|key| (certificate.clone(), key)));
+        }
+        for (certificate, key) in pairs {
+            let Some(Entry::File(file)) = files.files.get(&certificate) else {
                 continue;
-            }
-            let label = snapshot_file(node, certificate);
-            if !file.text.contains("BEGIN CERTIFICATE") {
-                continue;
-            }
-            if pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca) {
+            };
+            let label = snapshot_file(node, &certificate);
+            if file.text.contains("BEGIN CERTIFICATE")
+                && pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca)
+            {
                 out.push(Home {
                     node: node.clone(),
-                    certificate: certificate.clone(),
+                    certificate,
                     key,
                 });
             }
@@ -564,14 +685,33 @@ pub fn beside_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
     Ok(out)
 }
 
-/// Where a CA's certificate lies beside its key on control planes and nodes of etcd.
+/// The files of certificate and key that the controller managers of a node sign with.
+fn signers_files(state: &State, node: &NodeName) -> Result<BTreeSet<(NodePath, NodePath)>> {
+    let mut out = BTreeSet::new();
+    let components = layout::components(state, node)?;
+    for component in components
+        .iter()
+        .filter(|c| c.program == Program::ControllerManager)
+    {
+        for (certificate, key) in layout::SIGNERS {
+            out.extend(
+                component
+                    .host_file(certificate)?
+                    .zip(component.host_file(key)?),
+            );
+        }
+    }
+    Ok(out)
+}
+
+/// Where a CA's certificate lies with its key on control planes and nodes of etcd.
 fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Result<Vec<Home>> {
-    let mut out = beside_keys(state, old)?;
+    let mut out = with_keys(state, old)?;
     out.retain(|home| state.nodes[&home.node].role != Role::Worker);
     if out.is_empty() {
         return Err(Diagnostic::new(
             Code::Unsupported,
-            format!("no control plane or etcd node has the key of the {name} CA beside its certificate"),
+            format!("no control plane or etcd node has the key of the {name} CA with its certificate"),
             format!("if somebody else runs it, remove \"{name}\" from rotation.cas; a CA whose key lies on no node is not supported yet"),
         )
         .at(place.clone()));

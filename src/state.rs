@@ -93,6 +93,13 @@ impl Node {
             .filter(move |(path, _)| !path.as_str()[depth..].contains('/'))
     }
 
+    /// The private key that lies beside a certificate by custom.
+    #[must_use]
+    pub fn key_beside(&self, certificate: &NodePath) -> Option<NodePath> {
+        let mut keys = certificate.keys().into_iter();
+        keys.find(|key| key != certificate && self.files.contains_key(key))
+    }
+
     /// The regular files with their paths.
     pub fn regular_files(&self) -> impl Iterator<Item = (&NodePath, &File)> {
         self.files.iter().filter_map(|(path, entry)| match entry {

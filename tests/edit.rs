@@ -269,16 +269,16 @@ proptest! {
         for (name, old) in &back {
             prop_assert_eq!(m.containers()[0].flag_value(name).unwrap(), Some(*old));
         }
-        let set = m.set_flags(0, &there).unwrap();
+        let set = m.set(0, &there, &BTreeMap::new()).unwrap();
         prop_assert_eq!(&set, &after);
-        prop_assert_eq!(Manifest::parse(&set, "f").unwrap().set_flags(0, &back).unwrap(), before);
+        prop_assert_eq!(Manifest::parse(&set, "f").unwrap().set(0, &back, &BTreeMap::new()).unwrap(), before);
     }
 
     #[test]
     fn an_unquoted_flag_takes_any_value(l in layout(), old in plain_path(), new in odd_path()) {
         let case = FlagCase { two_items: false, dashes: "--", quotes: Quotes::None, old: old.clone(), new: new.clone() };
         let before = manifest(&l, &[(case, old)], &[], true, false);
-        let set = Manifest::parse(&before, "f").unwrap().set_flags(0, &[("flag-0", &new)]).unwrap();
+        let set = Manifest::parse(&before, "f").unwrap().set(0, &[("flag-0", &new)], &BTreeMap::new()).unwrap();
         let mut expected = yaml_value(&before);
         expected["spec"]["containers"][0]["command"][1] = format!("--flag-0={new}").into();
         prop_assert_eq!(yaml_value(&set), expected);
@@ -331,12 +331,12 @@ proptest! {
         }
         let before = if pretty { serde_json::to_string_pretty(&pod) } else { serde_json::to_string(&pod) }.unwrap();
         let m = Manifest::parse(&before, "f").unwrap();
-        let set = m.set_flags(0, &[("trusted-ca-file", &new)]).unwrap();
+        let set = m.set(0, &[("trusted-ca-file", &new)], &BTreeMap::new()).unwrap();
         let read: serde_json::Value = serde_json::from_str(&set).unwrap();
         let mut expected = pod.clone();
         expected["spec"]["containers"][0]["command"][1] = format!("--trusted-ca-file={new}").into();
         prop_assert_eq!(read, expected);
-        prop_assert_eq!(Manifest::parse(&set, "f").unwrap().set_flags(0, &[("trusted-ca-file", &old)]).unwrap(), before.clone());
+        prop_assert_eq!(Manifest::parse(&set, "f").unwrap().set(0, &[("trusted-ca-file", &old)], &BTreeMap::new()).unwrap(), before.clone());
         let added = m.set_annotation("k/x", &new).unwrap();
         let read: serde_json::Value = serde_json::from_str(&added).unwrap();
         prop_assert_eq!(&read["metadata"]["annotations"]["k/x"], &serde_json::Value::from(new));

@@ -1,13 +1,17 @@
 //! Command lines of Kubernetes components: which program runs, and with which flags.
 //!
 //! Knows how Go programs read flags (`--a=b`, `--a b`, `-a=b`; `_` and `-` are the same to
-//! Kubernetes components) and what hides a command line (shells, wrapper scripts). Does not know
+//! Kubernetes components) and what hides a command line (wrapper scripts, and shells that do more
+//! than start one program). Does not know
 //! where a word came from: manifests and units bring their words with their places.
 //!
 //! Whoever asks for a program or a flag gets an answer or an error, never a silent `None` because a
 //! component was started in a way that is not understood.
 
+use std::ops::Range;
+
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::shell;
 
 /// A word of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,46 @@ impl Flag {
             value_word: None,
         }
     }
+}
+
+/// The words of a shell command, as `sh -c` is given it.
+pub(crate) struct InShell {
+    /// Which word of the command line is the shell command.
+    pub item: usize,
+    /// The words of the program that it starts.
+    pub words: Vec<Word>,
+    /// Where each stands in it.
+    pub ranges: Vec<Range<usize>>,
+}
+
+/// What a shell starts where it does nothing else: `sh -c 'exec kube-apiserver --a=b 1>>log 2>&1'`.
+pub(crate) fn in_shell(words: &[Word]) -> Option<InShell> {
+    let [name, option, script] = words else {
+        return None;
+    };
+    let shell = matches!(base_name(&name.text), "sh" | "bash" | "ash" | "dash");
+    if !shell || !matches!(&*option.text, "-c" | "-ec" | "-exc" | "-xc") {
+        return None;
+    }
+    let command = shell::simple_command(script.text.trim_end())?;
+    let starts = |word: &shell::ShellWord| COMPONENTS.contains(&base_name(&word.text));
+    command.first().filter(|word| starts(word))?;
+    let (words, ranges) = command
+        .into_iter()
+        .map(|word| {
+            let inner = Word {
+                text: word.text,
+                block: false,
+                ..script.clone()
+            };
+            (inner, word.range)
+        })
+        .unzip();
+    Some(InShell {
+        item: 2,
+        words,
+        ranges,
+    })
 }
 
 /// A command line that was read.

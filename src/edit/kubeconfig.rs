@@ -242,6 +242,17 @@ impl Kubeconfig {
         )
     }
 
+    /// The text with the CA file that a cluster names replaced by another. The cluster must name one.
+    pub fn set_ca_file(&self, cluster: usize, file: &str) -> Result<String> {
+        self.set(
+            "clusters",
+            cluster,
+            "cluster",
+            "certificate-authority",
+            file,
+        )
+    }
+
     /// The text with the certificate data of a user replaced by `pem`, on one line of base64. The
     /// user must have certificate data.
     pub fn set_client_certificate_data(&self, user: usize, pem: &str) -> Result<String> {

@@ -4,15 +4,18 @@
 //! Knows the shape of a Pod. Does not know which flags matter, which files exist, or why something
 //! is edited.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 pub use crate::edit::argv::Flag;
-use crate::edit::argv::{CommandLine, Word};
+use crate::edit::argv::{self, CommandLine, Word};
 use crate::edit::pairs::{self, Left};
 use crate::edit::scalar::{self, Style};
+use crate::edit::shell;
 use crate::edit::yaml::{Document, Edit, Entry, Node, Step, set_value};
 use crate::memo::Memo;
 
@@ -40,9 +43,35 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Where the container stands.
     pub place: Place,
+    /// How the kubelet asks whether it is healthy: the probe for readiness, else liveness, else the start.
+    pub health: Option<Health>,
     line: CommandLine,
-    /// For each word: the list it stands in, and its index there.
-    words: Vec<(&'static str, usize)>,
+    /// For each word, where it stands.
+    words: Vec<Position>,
+}
+
+/// Where a word of a command line stands.
+#[derive(Clone, Debug)]
+struct Position {
+    /// `command` or `args`.
+    list: &'static str,
+    /// The item's index there.
+    index: usize,
+    /// Its part of the item, where that is a shell command.
+    within: Option<Range<usize>>,
+}
+
+/// An HTTP probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host; this one, where the probe names none.
+    pub host: String,
+    /// The port's number.
+    pub port: String,
+    /// The path.
+    pub path: String,
 }
 
 /// A `volumeMounts` entry.
@@ -161,6 +190,39 @@ impl Manifest {
         &self.containers
     }
 
+    /// Whether it is spelled as kubeadm spells manifests, which can be read line by line: block style, each
+    /// flag with its value on a line of its own, no shell.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let root = self.doc.root();
+        let list = root.at(&[Step::Key("spec"), Step::Key("containers")]);
+        let in_lines = |node: &Node| !node.in_flow && node.range.start < node.range.end;
+        let word = |item: &Node| {
+            let spelled = &self.doc.text()[item.range.clone()];
+            let escapes = spelled.replace("\\\"", "").replace("\\\\", "");
+            !item.style().is_some_and(Style::is_block)
+                && !spelled.contains('\n')
+                && !(spelled.starts_with('"') && escapes.contains('\\'))
+        };
+        let plain = |container: &Node| {
+            let items = |key: &str| container.get(key).and_then(Node::items);
+            let mut words = ["command", "args"].into_iter().filter_map(items).flatten();
+            let mut ports = items("ports").into_iter().flatten();
+            let probes = ["readinessProbe", "livenessProbe", "startupProbe"].into_iter();
+            let mut fields = probes.filter_map(|key| container.get(key)?.get("httpGet"));
+            in_lines(container)
+                && words.all(|item| in_lines(item) && word(item))
+                && ports.all(in_lines)
+                && fields.all(|get| {
+                    let mut entries = get.entries().into_iter().flatten();
+                    entries.all(|entry| in_lines(&entry.key))
+                })
+        };
+        let all = list.and_then(Node::items);
+        all.is_some_and(|all| all.iter().all(plain))
+            && self.containers.iter().all(Container::is_in_words)
+    }
+
     /// The index of the container that runs `program`. Two of them are an error, and so is a
     /// container in which it may hide.
     pub fn container_running(&self, program: &str) -> Result<Option<usize>> {
@@ -243,66 +305,200 @@ impl Manifest {
         })
     }
 
-    /// Whether the file `host_path` is mounted by itself, so that renaming another file over it does
-    /// not reach the container.
+    /// What of the host is mounted by itself and said to be no folder: a file that is renamed over it does not
+    /// reach the container.
     #[must_use]
-    pub fn is_single_file_mount(&self, container: usize, host_path: &str) -> bool {
-        let (Some(path), Some(container)) = (clean(host_path), self.containers.get(container))
-        else {
-            return false;
-        };
-        container.mounts.iter().any(|m| {
-            let directory = m.sub_path.is_none()
-                && self
+    pub fn single_files(&self, container: usize) -> Vec<String> {
+        let mounts = self
+            .containers
+            .get(container)
+            .map_or(&[][..], |c| &c.mounts);
+        let alone = |m: &&Mount| {
+            m.sub_path.is_some()
+                || self
                     .volume(&m.volume)
                     .and_then(|v| v.host_type.as_deref())
-                    .is_some_and(|t| t.starts_with("Directory"));
-            !directory && self.host_root(m).as_deref() == Some(path.as_str())
+                    .is_none_or(|t| !t.starts_with("Directory"))
+        };
+        mounts
+            .iter()
+            .filter(alone)
+            .filter_map(|m| self.host_root(m))
+            .collect()
+    }
+
+    /// The text with the values of flags replaced, and with what some volumes show of the host. Each flag
+    /// must be there, once, with a value; each volume must be a hostPath.
+    pub fn set(
+        &self,
+        container: usize,
+        flags: &[(&str, &str)],
+        volumes: &BTreeMap<String, String>,
+    ) -> Result<String> {
+        let mut edits = Edits::default();
+        self.set_flags(container, flags, &mut edits)?;
+        for (name, host) in volumes {
+            self.set_host_path(name, host, &mut edits)?;
+        }
+        self.doc.apply(&edits.edits, |value| {
+            let mut expected = edits.expected.iter();
+            expected.all(|(path, whole)| set_value(value, path, Some(whole.as_str().into())))
         })
     }
 
-    /// The text with the values of flags replaced. Each flag must be there, once, with a value.
-    pub fn set_flags(&self, container: usize, values: &[(&str, &str)]) -> Result<String> {
+    fn set_flags<'a>(
+        &'a self,
+        container: usize,
+        values: &[(&str, &str)],
+        out: &mut Edits<'a>,
+    ) -> Result<()> {
         let Some(c) = self.containers.get(container) else {
             return Err(self
                 .doc
                 .shape(self.doc.root(), "the manifest has no such container"));
         };
-        let mut edits = Vec::new();
-        let mut expected = Vec::new();
+        // A shell command is one item with many flags.
+        let mut commands: BTreeMap<(&'static str, usize), Vec<(&Range<usize>, String)>> =
+            BTreeMap::new();
         for (name, new) in values {
             let flag = c.line.flag_to_set(name)?;
             check_printable(new, &flag.place)?;
-            let (list, index) = c.words[flag.value_word.unwrap_or(flag.word)];
-            let path = [
-                Step::Key("spec"),
-                Step::Key("containers"),
-                Step::Index(container),
-                Step::Key(list),
-                Step::Index(index),
-            ];
-            let Some(node) = self.doc.root().at(&path) else {
-                return Err(self
-                    .doc
-                    .shape(self.doc.root(), "the manifest has no such flag"));
+            let Position {
+                list,
+                index,
+                within,
+            } = &c.words[flag.value_word.unwrap_or(flag.word)];
+            let prefix = match flag.value_word {
+                Some(_) => String::new(),
+                None => format!("{}=", flag.spelled),
             };
-            let (edit, whole) = if flag.value_word.is_some() {
-                (self.doc.replace(node, new)?, (*new).to_owned())
-            } else {
-                let prefix = format!("{}=", flag.spelled);
-                (
-                    self.replace_after(node, &prefix, new)?,
-                    format!("{prefix}{new}"),
-                )
-            };
-            edits.push(edit);
-            expected.push((path, whole));
+            let whole = format!("{prefix}{new}");
+            if let Some(range) = within {
+                commands
+                    .entry((list, *index))
+                    .or_default()
+                    .push((range, whole));
+                continue;
+            }
+            let (path, node) = self.item(container, list, *index)?;
+            out.edits.push(self.replace_after(node, &prefix, new)?);
+            out.expected.push((path, whole));
         }
-        self.doc.apply(&edits, |value| {
-            expected
-                .iter()
-                .all(|(path, whole)| set_value(value, path, Some(whole.as_str().into())))
+        for ((list, index), words) in commands {
+            let (path, node) = self.item(container, list, index)?;
+            let (edits, command) = self.replace_in_shell(node, words)?;
+            out.edits.extend(edits);
+            out.expected.push((path, command));
+        }
+        Ok(())
+    }
+
+    /// The edits that put other words into a shell command, and the command with them: each word where it
+    /// stands, if it is spelled there as it reads, or the whole command.
+    fn replace_in_shell(
+        &self,
+        node: &Node,
+        mut words: Vec<(&Range<usize>, String)>,
+    ) -> Result<(Vec<Edit>, String)> {
+        let before = node.as_str().unwrap_or_default();
+        let mut command = before.to_owned();
+        let spelled = &self.doc.text()[node.range.clone()];
+        let plain = |word: &str| !word.contains(['\'', '"', '\\', ' ']);
+        let mut edits = Some(Vec::new());
+        words.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+        for (range, word) in words {
+            let Some(word) = shell::encode(&word) else {
+                return Err(self.doc.shape(node, "no shell command can hold this value"));
+            };
+            let old = &before[range.clone()];
+            let mut found = spelled.match_indices(old);
+            match (found.next(), found.next()) {
+                (Some((at, _)), None) if plain(old) && plain(&word) => {
+                    let begin = node.range.start + at;
+                    let edit = Edit::new(begin..begin + old.len(), word.clone());
+                    edits = edits.map(|all| [all, vec![edit]].concat());
+                }
+                _ => edits = None,
+            }
+            command.replace_range(range.clone(), &word);
+        }
+        let edits = match edits {
+            Some(edits) => edits,
+            None => vec![self.doc.replace(node, &command)?],
+        };
+        Ok((edits, command))
+    }
+
+    /// An item of a container's command line.
+    fn item<'a>(
+        &'a self,
+        container: usize,
+        list: &'static str,
+        index: usize,
+    ) -> Result<(Vec<Step<'a>>, &'a Node)> {
+        let path = vec![
+            Step::Key("spec"),
+            Step::Key("containers"),
+            Step::Index(container),
+            Step::Key(list),
+            Step::Index(index),
+        ];
+        match self.doc.root().at(&path) {
+            Some(node) => Ok((path, node)),
+            None => Err(self
+                .doc
+                .shape(self.doc.root(), "the manifest has no such flag")),
+        }
+    }
+
+    fn set_host_path<'a>(&'a self, name: &str, host: &str, out: &mut Edits<'a>) -> Result<()> {
+        let at = self
+            .volumes
+            .iter()
+            .position(|v| v.name == name && v.host_path.is_some());
+        let path = at.map(|at| {
+            vec![
+                Step::Key("spec"),
+                Step::Key("volumes"),
+                Step::Index(at),
+                Step::Key("hostPath"),
+                Step::Key("path"),
+            ]
+        });
+        let node = path.as_ref().and_then(|path| self.doc.root().at(path));
+        let (Some(path), Some(node)) = (path, node) else {
+            return Err(self
+                .doc
+                .shape(self.doc.root(), "the manifest has no such volume"));
+        };
+        check_printable(host, &self.doc.place(node))?;
+        out.edits.push(self.replace_after(node, "", host)?);
+        out.expected.push((path, host.to_owned()));
+        Ok(())
+    }
+
+    /// The volume that shows a program the one file at `path` of its container, and nothing else.
+    #[must_use]
+    pub fn single_file_volume(&self, container: usize, path: &str) -> Option<&Volume> {
+        let path = clean(path)?;
+        let mounts = &self.containers.get(container)?.mounts;
+        let mount = mounts
+            .iter()
+            .find(|m| m.path == path && m.sub_path.is_none())?;
+        self.volume(&mount.volume).filter(|volume| {
+            let host = volume.host_path.as_ref();
+            host.is_some_and(|host| self.single_files(container).contains(host))
         })
+    }
+
+    /// Whether a container other than this one mounts a volume, or this one does twice.
+    #[must_use]
+    pub fn is_shared(&self, container: usize, volume: &str) -> bool {
+        let count = |c: &Container| c.mounts.iter().filter(|m| m.volume == volume).count();
+        let all = self.containers.iter().enumerate();
+        let others = all.filter(|(at, _)| *at != container);
+        let here = self.containers.get(container).map_or(0, count);
+        here != 1 || others.map(|(_, c)| count(c)).sum::<usize>() > 0
     }
 
     /// The edit that makes the scalar `node` `prefix` and `new`, touching only what follows the
@@ -383,6 +579,13 @@ impl Manifest {
     }
 }
 
+/// Edits, and what they make of the parsed value.
+#[derive(Default)]
+struct Edits<'a> {
+    edits: Vec<Edit>,
+    expected: Vec<(Vec<Step<'a>>, String)>,
+}
+
 impl Container {
     /// The program that runs: the base name of the first word. An error where a component may hide
     /// in a shell command or a script.
@@ -398,6 +601,27 @@ impl Container {
     /// One flag; given twice it is an error at the second place.
     pub fn flag(&self, name: &str) -> Result<Option<&Flag>> {
         self.line.flag(name)
+    }
+
+    /// The command line as the program gets it; without the program where the image names it.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.line.words().iter().map(|word| word.text.as_str())
+    }
+
+    /// Whether the first word is the program.
+    #[must_use]
+    pub fn names_program(&self) -> bool {
+        self.words.first().is_some_and(|at| at.list == "command") || self.is_in_shell()
+    }
+
+    fn is_in_shell(&self) -> bool {
+        self.words.iter().any(|at| at.within.is_some())
+    }
+
+    /// Whether each flag stands with its value in one item.
+    fn is_in_words(&self) -> bool {
+        let mut flags = self.flags().into_iter().flatten();
+        !self.is_in_shell() && flags.all(|flag| flag.value_word.is_none())
     }
 
     /// The value of one flag.
@@ -464,8 +688,21 @@ fn container(doc: &Document, node: &Node) -> Result<Container> {
                 place: doc.place(item),
                 block,
             });
-            positions.push((list, i));
+            positions.push(Position {
+                list,
+                index: i,
+                within: None,
+            });
         }
+    }
+    if let Some(inner) = argv::in_shell(&words) {
+        let item = positions[inner.item].clone();
+        let within = |range| Position {
+            within: Some(range),
+            ..item.clone()
+        };
+        positions = inner.ranges.into_iter().map(within).collect();
+        words = inner.words;
     }
     let env = doc
         .list_of(node, "env")?
@@ -487,10 +724,36 @@ fn container(doc: &Document, node: &Node) -> Result<Container> {
         env,
         mounts,
         place: doc.place(node),
+        health: health(doc, node)?,
         line: CommandLine::read(words, image.as_deref()),
         image,
         words: positions,
     })
+}
+
+fn health(doc: &Document, container: &Node) -> Result<Option<Health>> {
+    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
+        let Some(get) = container.get(probe).and_then(|probe| probe.get("httpGet")) else {
+            continue;
+        };
+        let field = |name: &str| text_of(doc, get, name).map(|text| text.filter(|t| !t.is_empty()));
+        let Some(mut port) = field("port")? else {
+            continue;
+        };
+        for known in doc.list_of(container, "ports")? {
+            if text_of(doc, known, "name")?.as_deref() == Some(&port) {
+                port = text_of(doc, known, "containerPort")?.unwrap_or(port);
+                break;
+            }
+        }
+        return Ok(Some(Health {
+            scheme: field("scheme")?.map_or("http".to_owned(), |s| s.to_lowercase()),
+            host: field("host")?.unwrap_or_else(|| "127.0.0.1".to_owned()),
+            port,
+            path: field("path")?.unwrap_or_else(|| "/".to_owned()),
+        }));
+    }
+    Ok(None)
 }
 
 fn mount(doc: &Document, node: &Node) -> Result<Mount> {
@@ -594,6 +857,10 @@ spec:
   - {name: tmp, emptyDir: {}}
 ";
 
+    fn set(m: &Manifest, container: usize, flags: &[(&str, &str)]) -> Result<String> {
+        m.set(container, flags, &BTreeMap::new())
+    }
+
     #[test]
     fn flags_are_read_and_only_their_values_replaced() {
         let m = Manifest::parse(POD, "f").unwrap();
@@ -617,9 +884,9 @@ spec:
             .replace("/pki/ca.crt #", "/pki/ca-bundle.crt #")
             .replace("=/etc/kubernetes/pki/etcd/ca.crt\"", "=/x \\\"y\\\"\"")
             .replace("'/etc/kubernetes/pki/apiserver.crt'", "'/it''s'");
-        assert_eq!(m.set_flags(0, &new).unwrap(), expected);
+        assert_eq!(set(&m, 0, &new).unwrap(), expected);
         assert_eq!(
-            m.set_flags(0, &[("client-ca-file", "/a #b")]).unwrap(),
+            set(&m, 0, &[("client-ca-file", "/a #b")]).unwrap(),
             POD.replace(
                 "--client-ca-file=/etc/kubernetes/pki/ca.crt",
                 "\"--client-ca-file=/a #b\""
@@ -630,11 +897,11 @@ spec:
     #[test]
     fn flags_that_are_absent_valueless_or_hostile_are_not_set() {
         let m = Manifest::parse(POD, "f").unwrap();
-        let code = |name, value| m.set_flags(0, &[(name, value)]).unwrap_err().code;
+        let code = |name, value| set(&m, 0, &[(name, value)]).unwrap_err().code;
         assert_eq!(code("root-ca-file", "/x"), Code::ManifestShape);
         assert_eq!(code("allow-privileged", "true"), Code::ManifestShape);
         assert_eq!(code("client-ca-file", "/x\n"), Code::ManifestShape);
-        assert!(m.set_flags(1, &[("a", "b")]).is_err());
+        assert!(set(&m, 1, &[("a", "b")]).is_err());
     }
 
     #[test]
@@ -669,8 +936,17 @@ spec:
             inside("/etc/kubernetes/a.conf").as_deref(),
             Some("/conf/a.conf")
         );
-        assert!(m.is_single_file_mount(0, "/etc/kubernetes/a.conf"));
-        assert!(!m.is_single_file_mount(0, "/srv/pki/ca.crt"));
+        // Neither of the first two is said to be a folder.
+        assert_eq!(
+            m.single_files(0),
+            ["/srv/pki", "/srv/etcd/certs", "/etc/kubernetes/a.conf"]
+        );
+        let conf = m.single_file_volume(0, "/conf/a.conf").map(|v| &*v.name);
+        assert_eq!(conf, Some("conf"));
+        assert!(
+            m.single_file_volume(0, "/etc/kubernetes/pki/ca.crt")
+                .is_none()
+        );
     }
 
     fn round_trip(before: &str, after: &str) {
@@ -801,7 +1077,7 @@ spec:
 
     #[test]
     fn a_container_that_is_no_component_does_not_fail_the_parse() {
-        let text = "kind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: s\n    command: [sh, -c]\n    args:\n    - |\n      exec kube-scheduler --x\n  - name: t\n    command: [sh, -c, 'true']\n  - name: u\n    command:\n    - nginx\n    - >-\n      --a=b\n";
+        let text = "kind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: s\n    command: [sh, -c]\n    args:\n    - |\n      exec kube-scheduler --x && true\n  - name: t\n    command: [sh, -c, 'true']\n  - name: u\n    command:\n    - nginx\n    - >-\n      --a=b\n";
         let m = Manifest::parse(text, "f").unwrap();
         assert_eq!(
             m.containers()[0]
@@ -824,5 +1100,74 @@ spec:
             "f:15:7"
         );
         assert!(m.container_running("kube-scheduler").is_err());
+    }
+
+    #[test]
+    fn flags_in_a_shell_command_are_replaced_where_they_stand() {
+        for (spelled, changed) in [
+            (
+                "[sh, -c, \"exec etcd --a=/x 1>>/l 2>&1\"]",
+                "[sh, -c, \"exec etcd --a=/y 1>>/l 2>&1\"]",
+            ),
+            // Spelled otherwise than it reads: the whole item is written anew.
+            (
+                "[sh, -c, \"exec etcd --a=\\x2fx 1\\x3e\\x3e/l\"]",
+                "[sh, -c, \"exec etcd --a=/y 1>>/l\"]",
+            ),
+            ("[sh, -c, 'etcd --a ''/x''']", "[sh, -c, 'etcd --a /y']"),
+            (
+                "[sh, -c, \"etcd --a=/x --b=/x\"]",
+                "[sh, -c, \"etcd --a=/y --b=/x\"]",
+            ),
+            (
+                "\n    - /bin/sh\n    - -c\n    - >-\n      exec etcd\n      --a=/x\n      --b",
+                "\n    - /bin/sh\n    - -c\n    - >-\n      exec etcd\n      --a=/y\n      --b",
+            ),
+        ] {
+            let text = |command: &str| {
+                format!(
+                    "kind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - name: c\n    command: {command}\n"
+                )
+            };
+            let m = Manifest::parse(&text(spelled), "f").unwrap();
+            assert_eq!(m.containers()[0].program().unwrap(), Some("etcd"));
+            assert!(m.containers()[0].names_program() && !m.is_plain());
+            assert_eq!(set(&m, 0, &[("a", "/y")]).unwrap(), text(changed));
+            assert!(set(&m, 0, &[("a", "/y z")]).unwrap().contains("/y z"));
+        }
+    }
+
+    #[test]
+    fn what_a_volume_of_one_file_shows_is_replaced() {
+        let m = Manifest::parse(POD, "f").unwrap();
+        let volumes = BTreeMap::from([("conf".to_owned(), "/etc/kubernetes/b.conf".to_owned())]);
+        assert_eq!(
+            m.set(0, &[], &volumes).unwrap(),
+            POD.replace("/etc/kubernetes/a.conf", "/etc/kubernetes/b.conf")
+        );
+        assert!(!m.is_shared(0, "conf") && m.is_shared(0, "other"));
+        let none = BTreeMap::from([("tmp".to_owned(), "/x".to_owned())]);
+        assert!(m.set(0, &[], &none).is_err());
+    }
+
+    #[test]
+    fn what_can_be_read_line_by_line_is_plain() {
+        let plain = |text: &str| Manifest::parse(text, "f").unwrap().is_plain();
+        let block = "kind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - command:\n    - etcd\n    - --a=b\n    - \"c \\\"d\\\"\"\n";
+        assert!(plain(block));
+        // The value in an item of its own, an escape, several lines, flow style.
+        for (from, to) in [
+            ("--a=b", "--a\n    - b"),
+            ("--a=b", "\"--a=\\x62\""),
+            ("--a=b", ">-\n      --a=b"),
+            (
+                "    - etcd\n    - --a=b\n",
+                "    - etcd\n    args: [--a=b]\n    x:\n",
+            ),
+        ] {
+            assert!(!plain(&block.replace(from, to)), "{to}");
+        }
+        let probe = "    livenessProbe: {httpGet: {port: 1}}\n";
+        assert!(!plain(&format!("{block}{probe}")));
     }
 }

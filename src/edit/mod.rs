@@ -15,6 +15,7 @@ pub mod manifest;
 mod pairs;
 pub mod pem;
 pub mod scalar;
+mod shell;
 pub mod unit;
 mod unit_syntax;
 pub mod yaml;

@@ -7,6 +7,7 @@
 
 mod units;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +72,27 @@ impl fmt::Display for Program {
         f.write_str(self.as_str())
     }
 }
+
+/// Certificate and key of every signer that the controller manager has (gap G2).
+pub const SIGNERS: [(&str, &str); 5] = [
+    ("cluster-signing-cert-file", "cluster-signing-key-file"),
+    (
+        "cluster-signing-kubelet-serving-cert-file",
+        "cluster-signing-kubelet-serving-key-file",
+    ),
+    (
+        "cluster-signing-kubelet-client-cert-file",
+        "cluster-signing-kubelet-client-key-file",
+    ),
+    (
+        "cluster-signing-kube-apiserver-client-cert-file",
+        "cluster-signing-kube-apiserver-client-key-file",
+    ),
+    (
+        "cluster-signing-legacy-unknown-cert-file",
+        "cluster-signing-legacy-unknown-key-file",
+    ),
+];
 
 /// A control-plane program on a node, with its flags.
 pub struct Component {
@@ -245,35 +267,104 @@ impl Component {
         }
     }
 
-    /// What the program must call a file of the host.
-    #[must_use]
-    pub fn own_path(&self, host: &NodePath) -> Option<String> {
-        match &self.form {
-            Form::Pod {
-                manifest,
-                container,
-            } => manifest.container_path_of(*container, host.as_str()),
-            Form::Unit(_) => Some(host.to_string()),
-        }
-    }
-
-    /// The files that change when some flags get other values, with their texts.
-    pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
+    /// The files that change when some flags come to mean other files of the host, with their texts: the
+    /// flags themselves, or where a volume shows only the one file, what that volume shows.
+    pub fn with_files(&self, files: &[(&str, NodePath)]) -> Result<Vec<(NodePath, String)>> {
         match &self.form {
             Form::Pod {
                 manifest,
                 container,
             } => {
+                let (flags, volumes) = self.places(manifest, *container, files)?;
                 let flags: Vec<_> = flags.iter().map(|(n, v)| (*n, v.as_str())).collect();
-                let text = manifest.set_flags(*container, &flags)?;
+                let text = manifest.set(*container, &flags, &volumes)?;
                 Ok(vec![(self.path.clone(), text)])
             }
-            Form::Unit(service) => service.with_flags(flags),
+            Form::Unit(service) => {
+                let flags: Vec<_> = files
+                    .iter()
+                    .map(|(n, file)| (*n, file.to_string()))
+                    .collect();
+                service.with_flags(&flags)
+            }
         }
+    }
+
+    /// What flags and volumes of a pod must become for these flags to mean these files.
+    fn places<'f>(
+        &self,
+        manifest: &Manifest,
+        container: usize,
+        files: &[(&'f str, NodePath)],
+    ) -> Result<(Vec<(&'f str, String)>, BTreeMap<String, String>)> {
+        let mut flags = Vec::new();
+        let mut volumes = BTreeMap::new();
+        for (flag, file) in files {
+            if let Some(path) = manifest.container_path_of(container, file.as_str()) {
+                flags.push((*flag, path));
+                continue;
+            }
+            let value = self.flag(flag)?.unwrap_or_default();
+            let volume = manifest
+                .single_file_volume(container, &value)
+                .filter(|volume| !manifest.is_shared(container, &volume.name));
+            let Some(volume) = volume else {
+                return Err(self.out_of_sight(flag, file));
+            };
+            let before = volumes.insert(volume.name.clone(), file.to_string());
+            if before.is_some_and(|other| other != file.as_str()) {
+                return Err(self.out_of_sight(flag, file));
+            }
+        }
+        // Whatever else is read from there would change with it.
+        for other in self.flags()? {
+            let asked = files.iter().any(|(flag, _)| *flag == other.name);
+            let values = other.value.as_deref().unwrap_or_default().split(',');
+            let moves = |value| {
+                let volume = manifest.single_file_volume(container, value)?;
+                volumes.get(&volume.name)
+            };
+            if let Some(file) = values.filter_map(moves).next().filter(|_| !asked) {
+                let file = NodePath::new(file).map_err(|why| {
+                    Diagnostic::new(Code::HostileName, why, "use a plain absolute path")
+                        .at(other.place.clone())
+                })?;
+                return Err(self.out_of_sight(&other.name, &file));
+            }
+        }
+        Ok((flags, volumes))
+    }
+
+    fn out_of_sight(&self, flag: &str, file: &NodePath) -> Diagnostic {
+        Diagnostic::new(
+            Code::Unsupported,
+            format!(
+                "{} on {} could not see {file}: its volumes cover only the single file of --{flag}, which others read too",
+                self.program, self.node
+            ),
+            "mount the folder instead of the file, and take the snapshot again",
+        )
+        .at(self.flag_place(flag))
+    }
+
+    /// The files of the host that are mounted one by one into its pod: a file that is renamed over one does
+    /// not reach the program before it is started again.
+    pub fn single_files(&self) -> impl Iterator<Item = NodePath> {
+        let paths = match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.single_files(*container),
+            Form::Unit(_) => Vec::new(),
+        };
+        paths
+            .into_iter()
+            .filter_map(|path| NodePath::new(&path).ok())
     }
 }
 
-/// A node's kubelet.
+/// A node's kubelet. Where a flag and its configuration file say the same, the flag wins
+/// (cmd/kubelet/app/server.go).
 pub struct Kubelet {
     /// On which node.
     pub node: NodeName,
@@ -281,14 +372,41 @@ pub struct Kubelet {
     pub kubeconfig: Option<NodePath>,
     /// Its `--bootstrap-kubeconfig`, whether or not the file exists.
     pub bootstrap_kubeconfig: Option<NodePath>,
-    /// Its `--config` and the file, parsed.
-    pub config: Option<(NodePath, KubeletConfig)>,
     /// Where static pod manifests lie.
     pub static_pods: Option<NodePath>,
-    /// Its client CA file, from the configuration.
+    /// Its client CA file.
     pub client_ca_file: Option<NodePath>,
+    /// The certificate that it serves with, where it is told which.
+    pub serving: Option<NodePath>,
+    /// Whether it has its serving certificate signed by the cluster.
+    pub serving_is_signed: bool,
     /// Whether it renews its own client certificate.
     pub rotates: bool,
+    /// Where it keeps certificates that it had signed.
+    pub certificates: Option<NodePath>,
+    config: Option<(NodePath, KubeletConfig)>,
+    loaded: units::Loaded,
+}
+
+impl Kubelet {
+    /// The files that say how it runs: its configuration, its unit with drop-ins and environment files.
+    pub fn files(&self) -> impl Iterator<Item = &NodePath> {
+        let config = self.config.iter().map(|(path, _)| path);
+        config.chain(self.loaded.files())
+    }
+
+    /// The files that change when its client CA file becomes another, with their texts.
+    pub fn with_client_ca_file(&self, file: &NodePath) -> Result<Vec<(NodePath, String)>> {
+        let flag = "client-ca-file";
+        if self.loaded.unit.flag(flag)?.is_some() {
+            return self.loaded.with_flags(&[(flag, file.to_string())]);
+        }
+        let edited = self.config.as_ref().map(|(path, config)| {
+            let text = config.set_client_ca_file(file.as_str())?;
+            Ok((path.clone(), text))
+        });
+        edited.into_iter().collect()
+    }
 }
 
 /// A file of the snapshot as messages name it.
@@ -344,6 +462,7 @@ fn static_pods(
     folder: &NodePath,
     out: &mut Vec<Component>,
 ) -> Result<()> {
+    let mut pods = BTreeMap::new();
     for (path, entry) in manifests_in(files, folder) {
         let Some((path, file)) = files.file(path) else {
             if *entry == Entry::Withheld {
@@ -353,6 +472,13 @@ fn static_pods(
         };
         let name = snapshot_file(node, path);
         let manifest = Manifest::parse(&file.text, &name)?;
+        let pod = (
+            manifest.namespace().map(str::to_owned),
+            manifest.name().map(str::to_owned),
+        );
+        if let Some(other) = pods.insert(pod, path.clone()) {
+            return Err(two_of_one_pod(&name, &other));
+        }
         for container in 0..manifest.containers().len() {
             let program = manifest.containers()[container]
                 .program()?
@@ -376,6 +502,16 @@ fn static_pods(
         }
     }
     Ok(())
+}
+
+/// The kubelet runs one of them, and which is not to be seen (pkg/kubelet/config/config.go, by full name).
+fn two_of_one_pod(label: &str, other: &NodePath) -> Diagnostic {
+    Diagnostic::new(
+        Code::ManifestShape,
+        format!("this is a second manifest of the pod of {other}"),
+        "move the one that is not in use to another directory on the node, and take the snapshot again",
+    )
+    .at(Place::start_of(label))
 }
 
 fn withheld_manifest(label: &str) -> Diagnostic {
@@ -416,14 +552,15 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
     let Some(files) = state.nodes.get(node) else {
         return Ok(None);
     };
-    let Some(unit) = units::load(node, files, KUBELET_UNIT)?.map(|loaded| loaded.unit) else {
+    let Some(loaded) = units::load(node, files, KUBELET_UNIT)? else {
         return Ok(None);
     };
+    let unit = &loaded.unit;
     let path_flag = |name: &str| -> Result<Option<NodePath>> {
         let Some(flag) = unit.flag(name)? else {
             return Ok(None);
         };
-        let Some(value) = flag.value.clone() else {
+        let Some(value) = flag.value.clone().filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
         NodePath::new(&value).map(Some).map_err(|why| {
@@ -441,26 +578,37 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
             }
         },
     };
-    let from_config = |read: fn(&KubeletConfig) -> &Option<String>| -> Option<NodePath> {
-        let (_, config) = config.as_ref()?;
-        read(config).as_ref().and_then(|p| NodePath::new(p).ok())
+    if let Some(flag) = unit.flag("config-dir")? {
+        return Err(Diagnostic::new(
+            Code::Unsupported,
+            format!("the kubelet of {node} reads more configuration files, from --config-dir"),
+            "keep its configuration in the one file of --config, and take the snapshot again",
+        )
+        .at(flag.place.clone()));
+    }
+    let path = |name: &str, of: fn(&KubeletConfig) -> &Option<String>| {
+        let configured = config.as_ref().and_then(|(_, c)| of(c).as_ref());
+        let configured = configured.and_then(|path| NodePath::new(path).ok());
+        Ok(path_flag(name)?.or(configured))
+    };
+    let switch = |name: &str, of: fn(&KubeletConfig) -> Option<bool>| {
+        let flag = unit.flag(name)?;
+        let configured = config.as_ref().and_then(|(_, c)| of(c)) == Some(true);
+        // A flag without a value is on.
+        Ok(flag.map_or(configured, |flag| flag.value.as_deref() != Some("false")))
     };
     Ok(Some(Kubelet {
         node: node.clone(),
         kubeconfig: path_flag("kubeconfig")?,
         bootstrap_kubeconfig: path_flag("bootstrap-kubeconfig")?,
-        static_pods: match path_flag("pod-manifest-path")? {
-            Some(path) => Some(path),
-            None => from_config(|c| &c.static_pod_path),
-        },
-        client_ca_file: match path_flag("client-ca-file")? {
-            Some(path) => Some(path),
-            None => from_config(|c| &c.client_ca_file),
-        },
-        rotates: config
-            .as_ref()
-            .is_some_and(|(_, c)| c.rotate_certificates == Some(true)),
+        static_pods: path("pod-manifest-path", |c| &c.static_pod_path)?,
+        client_ca_file: path("client-ca-file", |c| &c.client_ca_file)?,
+        serving: path("tls-cert-file", |c| &c.tls_cert_file)?,
+        serving_is_signed: switch("rotate-server-certificates", |c| c.server_tls_bootstrap)?,
+        rotates: switch("rotate-certificates", |c| c.rotate_certificates)?,
+        certificates: path_flag("cert-dir")?,
         config,
+        loaded,
     }))
 }
 

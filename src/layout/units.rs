@@ -44,6 +44,33 @@ pub struct Loaded {
     sources: Vec<Option<NodePath>>,
 }
 
+impl Loaded {
+    /// Its fragments and environment files, as far as the snapshot has them.
+    pub fn files(&self) -> impl Iterator<Item = &NodePath> {
+        self.sources.iter().flatten()
+    }
+
+    /// The files that change when some flags get other values, with their texts.
+    pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
+        let mut unit = (*self.unit).clone();
+        let mut changed = BTreeSet::new();
+        for (name, value) in flags {
+            let (index, next) = if unit.flag(name)?.is_some() {
+                unit.with_flag(name, value)?
+            } else {
+                unit.with_variable(&variable_of(name), value)?
+            };
+            changed.insert(index);
+            unit = next;
+        }
+        let path = |index: usize| self.sources.get(index).cloned().flatten();
+        Ok(changed
+            .into_iter()
+            .filter_map(|index| Some((path(index)?, unit.text(index)?.to_owned())))
+            .collect())
+    }
+}
+
 /// A service that is a program of the control plane.
 pub struct Service {
     /// Its unit.
@@ -64,22 +91,7 @@ impl Service {
 
     /// The files that change when some flags get other values, with their texts.
     pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
-        let mut unit = (*self.loaded.unit).clone();
-        let mut changed = BTreeSet::new();
-        for (name, value) in flags {
-            let (index, next) = if unit.flag(name)?.is_some() {
-                unit.with_flag(name, value)?
-            } else {
-                unit.with_variable(&variable_of(name), value)?
-            };
-            changed.insert(index);
-            unit = next;
-        }
-        let path = |index: usize| self.loaded.sources.get(index).cloned().flatten();
-        Ok(changed
-            .into_iter()
-            .filter_map(|index| Some((path(index)?, unit.text(index)?.to_owned())))
-            .collect())
+        self.loaded.with_flags(flags)
     }
 }
 
@@ -157,7 +169,7 @@ fn program(
     }
     let service = Service {
         path: path.clone(),
-        files: loaded.sources.iter().flatten().cloned().collect(),
+        files: loaded.files().cloned().collect(),
         flags,
         loaded,
     };

@@ -66,33 +66,12 @@ pub fn new_of(path: &NodePath) -> NodePath {
     path.with_suffix("-new")
 }
 
-/// Certificate and key of every signer that the controller manager has (gap G2).
-pub const SIGNERS: [(&str, &str); 5] = [
-    ("cluster-signing-cert-file", "cluster-signing-key-file"),
-    (
-        "cluster-signing-kubelet-serving-cert-file",
-        "cluster-signing-kubelet-serving-key-file",
-    ),
-    (
-        "cluster-signing-kubelet-client-cert-file",
-        "cluster-signing-kubelet-client-key-file",
-    ),
-    (
-        "cluster-signing-kube-apiserver-client-cert-file",
-        "cluster-signing-kube-apiserver-client-key-file",
-    ),
-    (
-        "cluster-signing-legacy-unknown-cert-file",
-        "cluster-signing-legacy-unknown-key-file",
-    ),
-];
-
 /// The homes of CAs whose new certificate and key the controller manager beside them will read: to
 /// sign, or to publish. Of the others no process reads the new key, so it is not brought early.
 pub fn homes_read<'r>(rotation: &'r Rotation<'_>) -> Result<Vec<(&'r CaPair, &'r Home)>> {
     let mut read = BTreeSet::new();
     for component in layout::all(&rotation.start, Program::ControllerManager)? {
-        let certificates = SIGNERS.iter().map(|(certificate, _)| *certificate);
+        let certificates = layout::SIGNERS.iter().map(|(certificate, _)| *certificate);
         for flag in certificates.chain(["root-ca-file"]) {
             let path = component.host_file(flag)?;
             read.extend(path.map(|path| (component.node.clone(), path)));
@@ -142,8 +121,8 @@ pub fn pem_file(
     Ok(Some((at.clone(), certificates)))
 }
 
-/// Every file of trust in the snapshot that holds a rotated CA and is named by a flag or a kubelet's
-/// configuration: by node and path.
+/// Every file of trust in the snapshot that holds a rotated CA and is named by a flag, a kubelet's
+/// configuration or a kubeconfig: by node and path.
 pub fn trust_files(
     rotation: &Rotation,
 ) -> Result<BTreeMap<(NodeName, NodePath), Vec<Certificate>>> {
@@ -157,6 +136,12 @@ pub fn trust_files(
             }
         }
         paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file));
+        for (path, file) in start.nodes[node].regular_files() {
+            if file.text.contains("certificate-authority:") && looks_like_kubeconfig(&file.text) {
+                let named = ca_files(rotation, node, path)?;
+                paths.extend(named.into_iter().map(|named| named.file));
+            }
+        }
         for path in paths {
             if let Some((_, certificates)) = pem_file(start, node, &path)?
                 && rotation.affects(&certificates)
@@ -168,12 +153,16 @@ pub fn trust_files(
     Ok(out)
 }
 
-/// Gives some flags of a program other values, and restarts it where that changes a file.
-pub fn set_flags(draft: &mut Draft, component: &Component, flags: &[(&str, String)]) -> Result<()> {
-    if flags.is_empty() {
+/// Lets some flags of a program name other files of the node, and restarts it where that changes a file.
+pub fn point_at(
+    draft: &mut Draft,
+    component: &Component,
+    files: &[(&str, NodePath)],
+) -> Result<()> {
+    if files.is_empty() {
         return Ok(());
     }
-    for (path, text) in component.with_flags(flags)? {
+    for (path, text) in component.with_files(files)? {
         write_program(draft, component.process(), &path, &text);
     }
     Ok(())
@@ -225,27 +214,11 @@ pub fn point_at_bundles(
             continue;
         };
         if rotation.affects(&certificates) {
-            edits.push((*flag, visible(component, &bundle_of(&path), flag)?));
+            edits.push((*flag, bundle_of(&path)));
         }
     }
-    set_flags(draft, component, &edits)?;
+    point_at(draft, component, &edits)?;
     Ok(unset)
-}
-
-/// A host path as the component's container sees it, or an error at the flag that would need it.
-pub fn visible(component: &Component, host: &NodePath, flag: &str) -> Result<String> {
-    use crate::diagnostic::{Code, Diagnostic};
-    component.own_path(host).ok_or_else(|| {
-        Diagnostic::new(
-            Code::Unsupported,
-            format!(
-                "{} on {} could not see {host}: its volumes cover only the single file of --{flag}",
-                component.program, component.node
-            ),
-            "mount the folder instead of the file, and take the snapshot again",
-        )
-        .at(component.flag_place(flag))
-    })
 }
 
 /// The components of a program in the state as drafted so far.
@@ -528,6 +501,69 @@ pub fn edit_file(
     Ok(true)
 }
 
+/// A file of trust that a kubeconfig names for a cluster.
+struct CaFile {
+    cluster: usize,
+    /// As the kubeconfig spells it.
+    written: String,
+    file: NodePath,
+}
+
+/// The files with a rotated CA that a kubeconfig of the snapshot names.
+fn ca_files(rotation: &Rotation, node: &NodeName, path: &NodePath) -> Result<Vec<CaFile>> {
+    let mut out = Vec::new();
+    let Some(kubeconfig) = rotation.start.file(node, path) else {
+        return Ok(out);
+    };
+    let parsed = Kubeconfig::parse(&kubeconfig.text, &snapshot_file(node, path))?;
+    for (cluster, entry) in parsed.clusters.iter().enumerate() {
+        let CaSource::File(written) = &entry.ca else {
+            continue;
+        };
+        if let Some(file) = path.named(written)
+            && let Some((_, certificates)) = pem_file(&rotation.start, node, &file)?
+            && rotation.affects(&certificates)
+        {
+            out.push(CaFile {
+                cluster,
+                written: written.clone(),
+                file,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// Changes the trust of a kubeconfig on a node: its CA data, and for each file of trust that it names, whether
+/// it names the bundle or the file itself.
+pub fn change_kubeconfig(
+    rotation: &Rotation,
+    draft: &mut Draft,
+    node: &NodeName,
+    path: &NodePath,
+    trust: Trust,
+) -> Result<bool> {
+    let named = ca_files(rotation, node, path)?;
+    edit_file(draft, node, path, |text, label| {
+        let mut now = kubeconfig_with_trust(rotation, text, label, trust)?;
+        for ca in &named {
+            let bundle = bundle_of(&ca.file);
+            let folder = ca.written.strip_suffix(ca.file.file_name()).unwrap_or("/");
+            let wanted = match trust {
+                Trust::Narrowed => ca.written.clone(),
+                Trust::Widened | Trust::NewFirst => format!("{folder}{}", bundle.file_name()),
+            };
+            let parsed = Kubeconfig::parse(now.as_deref().unwrap_or(text), label)?;
+            if parsed.clusters.get(ca.cluster).map(|c| &c.ca)
+                != Some(&CaSource::File(wanted.clone()))
+            {
+                now = Some(parsed.set_ca_file(ca.cluster, &wanted)?);
+            }
+        }
+        Ok(now)
+    })
+}
+
 /// Changes the trust of kubeconfigs on the nodes and recreates the static pods that read them.
 /// Gives the paths that changed, by node.
 pub fn change_kubeconfig_trust(
@@ -536,25 +572,24 @@ pub fn change_kubeconfig_trust(
     readers: &[Reader],
     trust: Trust,
 ) -> Result<BTreeMap<NodeName, Vec<NodePath>>> {
-    change_kubeconfigs(draft, readers, |text, label| {
-        kubeconfig_with_trust(rotation, text, label, trust)
+    change_kubeconfigs(draft, readers, |draft, node, path| {
+        change_kubeconfig(rotation, draft, node, path, trust)
     })
 }
 
-/// Changes kubeconfigs on the nodes and recreates the static pods that read them.
+/// Changes kubeconfigs on the nodes by a function that says whether it did, and recreates the static pods that
+/// read them.
 pub fn change_kubeconfigs(
     draft: &mut Draft,
     readers: &[Reader],
-    edit: impl Fn(&str, &str) -> Result<Option<String>>,
+    edit: impl Fn(&mut Draft, &NodeName, &NodePath) -> Result<bool>,
 ) -> Result<BTreeMap<NodeName, Vec<NodePath>>> {
     let mut changed = BTreeMap::new();
     let nodes: Vec<_> = draft.now().nodes.keys().cloned().collect();
     for node in nodes {
         let mut pods: BTreeMap<NodePath, Vec<NodePath>> = BTreeMap::new();
         for kubeconfig in kubeconfigs(draft.now(), &node)? {
-            if readers.contains(&kubeconfig.reader)
-                && edit_file(draft, &node, &kubeconfig.path, &edit)?
-            {
+            if readers.contains(&kubeconfig.reader) && edit(draft, &node, &kubeconfig.path)? {
                 for pod in &kubeconfig.pods {
                     pods.entry(pod.clone())
                         .or_default()

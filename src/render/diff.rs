@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use similar::TextDiff;
+use similar::{ChangeTag, TextDiff};
 
 use super::alike::{self, Alike};
 use super::cluster::{Ownership, difference, ownership, to_yaml};
@@ -81,7 +81,7 @@ pub fn text(rotation: &Rotation, sections: &[Section]) -> String {
             let body = if section.decoded {
                 shielded(&section.unified)
             } else {
-                section.unified.clone()
+                format!("{}{}", changed_words(&section.unified), section.unified)
             };
             format!("{heading}{body}\n")
         })
@@ -225,6 +225,46 @@ fn unified(from: &str, to: &str, old: &str, new: &str, context: usize) -> String
         .context_radius(context)
         .header(from, to)
         .to_string()
+}
+
+/// Lines that are longer than this are hard to compare.
+const LONG: usize = 240;
+
+/// The words that change in long lines, as comments: a whole command may stand in one line.
+fn changed_words(diff: &str) -> String {
+    let mut out = String::new();
+    let mut removed: Vec<&str> = Vec::new();
+    for line in diff
+        .lines()
+        .filter(|l| !l.starts_with("---") && !l.starts_with("+++"))
+    {
+        if let Some(old) = line.strip_prefix('-') {
+            removed.push(old);
+            continue;
+        }
+        if let Some(new) = line.strip_prefix('+')
+            && !removed.is_empty()
+        {
+            let old = removed.remove(0);
+            if old.len().max(new.len()) > LONG {
+                let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
+                let (old, new) = (words(old), words(new));
+                for change in TextDiff::from_slices(&old, &new).iter_all_changes() {
+                    match change.tag() {
+                        ChangeTag::Delete => out.push_str(&format!("#   - {}\n", change.value())),
+                        ChangeTag::Insert => out.push_str(&format!("#   + {}\n", change.value())),
+                        ChangeTag::Equal => {}
+                    }
+                }
+            }
+            continue;
+        }
+        removed.clear();
+    }
+    if !out.is_empty() {
+        out.insert_str(0, "# what changes in a long line, word by word:\n");
+    }
+    out
 }
 
 fn shielded(diff: &str) -> String {

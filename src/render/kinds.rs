@@ -21,7 +21,7 @@ const fn kind(pattern: &'static str, what: &'static str, why: &'static str) -> K
 }
 
 /// Every kind, the more special before the more general.
-pub static KINDS: [Kind; 30] = [
+pub static KINDS: [Kind; 31] = [
     kind(
         "cluster.toml",
         "the description of the rotation, written by people",
@@ -121,6 +121,11 @@ pub static KINDS: [Kind; 30] = [
         "plan/NN/CHANGES",
         "a table for the scripts: what is written, removed and restarted on nodes",
         "Each line has the hash of the file before and after: a file that drifted since the snapshot is not overwritten.",
+    ),
+    kind(
+        "plan/NN/PODS",
+        "a table for the scripts: what manifests say that are not spelled line by line",
+        "JSON, flow style and shell commands cannot be read on a node. By the manifest's hash it has the command line that must run, and where to ask whether it is healthy.",
     ),
     kind(
         "plan/NN/CLUSTER",
@@ -230,6 +235,11 @@ pub enum Form {
     Other,
 }
 
+fn is_json_pod(text: &str) -> bool {
+    let word = |w: &str| text.starts_with('{') && text.contains(w);
+    word("\"Pod\"") && word("\"containers\"")
+}
+
 impl Form {
     /// What a file on a node is, by its public text. `holds_ca`: whether one of its certificates is a
     /// rotated CA, old or new.
@@ -238,7 +248,7 @@ impl Form {
         let has = |line: &str| text.lines().any(|l| l.trim_end() == line);
         if looks_like_kubeconfig(text) {
             Form::Kubeconfig
-        } else if has("kind: Pod") {
+        } else if has("kind: Pod") || is_json_pod(text) {
             Form::Manifest
         } else if has("kind: KubeletConfiguration") {
             Form::KubeletConfig

@@ -15,6 +15,7 @@ mod diagram;
 mod diff;
 mod json;
 pub mod kinds;
+mod pods;
 mod readme;
 mod report;
 mod scripts;
@@ -227,6 +228,10 @@ fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, Pla
     }
     let diff = diff::text(rotation, &view.diff);
     put("phase.diff".into(), diff, false);
+    let pods = pods::table(&view.done)?;
+    if !pods.is_empty() {
+        put("PODS".into(), pods, false);
+    }
     let tables = alike::tables(&view.diff);
     if !tables.is_empty() {
         put("CERTIFICATES".into(), tables, false);

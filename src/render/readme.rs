@@ -231,7 +231,7 @@ pub fn plan(
         .values()
         .map(|pair| {
             context! {
-                name => pair.name.as_str(),
+                name => pair.names(),
                 old => cell(pair.old.subject()),
                 old_until => utc(pair.old.not_after()),
                 new => cell(pair.new.subject()),

@@ -424,7 +424,7 @@ fn cas(rotation: &Rotation) -> Vec<Value> {
         .cas
         .values()
         .map(|pair| {
-            context! { name => pair.name.as_str(), old => facts(&pair.old), new => facts(&pair.new) }
+            context! { name => pair.names(), old => facts(&pair.old), new => facts(&pair.new) }
         })
         .collect()
 }

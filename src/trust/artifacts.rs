@@ -4,7 +4,7 @@
 //! Knows where things stand in files and objects. It must not know time, processes, or what any
 //! phase is for. Everything read once is kept by its text, since the states share nearly all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -138,6 +138,8 @@ pub struct Started {
     pub files: BTreeMap<&'static str, NodePath>,
     /// Other flags.
     pub flags: BTreeMap<&'static str, String>,
+    /// Files that are mounted by themselves: it sees the one that was there when it started.
+    pub single: BTreeSet<NodePath>,
 }
 
 /// A node's kubelet as it is configured.
@@ -157,6 +159,8 @@ pub struct Configured {
     pub serving_is_signed: bool,
     /// Where its static pods lie.
     pub static_pods: Option<NodePath>,
+    /// `--cert-dir`.
+    pub certificates: Option<NodePath>,
 }
 
 /// A kubeconfig.
@@ -274,6 +278,7 @@ impl<'a> Artifacts<'a> {
                 manifest: component.path.clone(),
                 files: BTreeMap::new(),
                 flags: BTreeMap::new(),
+                single: component.single_files().collect(),
             };
             for (_, flag) in FILE_FLAGS.iter().filter(|(of, _)| *of == component.program) {
                 if let Some(path) = component.host_file(flag)? {
@@ -545,16 +550,15 @@ fn read_kubelet(state: &State, node: &NodeName) -> Result<Option<Rc<Configured>>
     let Some(kubelet) = layout::kubelet(state, node)? else {
         return Ok(None);
     };
-    let config = kubelet.config.as_ref().map(|(_, config)| config);
-    let serving = config.and_then(|c| c.tls_cert_file.as_deref());
     Ok(Some(Rc::new(Configured {
-        serving: serving.and_then(|p| NodePath::new(p).ok()),
-        serving_is_signed: config.is_some_and(|c| c.server_tls_bootstrap == Some(true)),
+        serving: kubelet.serving,
+        serving_is_signed: kubelet.serving_is_signed,
         kubeconfig: kubelet.kubeconfig,
         bootstrap_kubeconfig: kubelet.bootstrap_kubeconfig,
         client_ca_file: kubelet.client_ca_file,
         rotates: kubelet.rotates,
         static_pods: kubelet.static_pods,
+        certificates: kubelet.certificates,
     })))
 }
 

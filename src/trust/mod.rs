@@ -29,6 +29,7 @@ pub mod reload;
 mod report;
 mod starts;
 mod timeline;
+pub mod versions;
 
 use std::collections::BTreeMap;
 
@@ -312,10 +313,11 @@ fn examine(
     }
     prover.prove_identities(&edges)?;
     prover.find_leftovers(&edges)?;
+    out.elsewhere = pairs::beside(&mut prover.inputs, share)?;
     if share.is_last() {
         let pairs = pairs::find(&mut prover.inputs)?;
         out.outages.extend(pairs.outages);
-        out.elsewhere = starts::find(&mut prover.inputs)?;
+        out.elsewhere.extend(starts::find(&mut prover.inputs)?);
         out.elsewhere.extend(pairs.broken);
     }
     (out.findings, out.judge) = prover.finish();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::artifacts::Started;
 use super::inputs::Inputs;
 use super::starts::no_start;
-use super::{BrokenEdge, Outage};
+use super::{BrokenEdge, Outage, Share};
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
@@ -84,12 +84,9 @@ pub struct Pairs {
     pub outages: Vec<Outage>,
 }
 
-/// Looks at every pair after every change of its node's files.
+/// Looks at every pair that flags name after every change of its node's files.
 pub fn find(inputs: &mut Inputs<'_>) -> Result<Pairs> {
-    let mut out = Pairs {
-        broken: beside(inputs)?,
-        ..Pairs::default()
-    };
+    let mut out = Pairs::default();
     let mut between: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for node in inputs.timeline.state(0).nodes.keys() {
         let before = inputs.artifacts.programs(inputs.timeline.state(0), node)?;
@@ -198,38 +195,41 @@ fn one(
     Ok(())
 }
 
-/// Certificates that lie beside a key of the same name, whoever reads them: kubeadm signs with such
-/// pairs (kadm/phases/certs), and no flag names them.
-fn beside(inputs: &mut Inputs<'_>) -> Result<Vec<BrokenEdge>> {
+/// Certificates of a share of the nodes that lie beside a key of the same name, whoever reads them:
+/// kubeadm signs with such pairs (kadm/phases/certs), and no flag names them.
+pub fn beside(inputs: &mut Inputs<'_>, share: Share) -> Result<Vec<BrokenEdge>> {
     let mut out = Vec::new();
     let timeline = inputs.timeline;
-    for (node, files) in &timeline.state(0).nodes {
+    let nodes = &timeline.state(0).nodes;
+    let ours = nodes
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| share.has(*at, nodes.len()));
+    for (_, (node, files)) in ours {
         let of_node = changes(inputs, node);
-        for (key, _) in files.regular_files() {
-            let extension = key.file_name().rsplit_once('.').map(|(_, end)| end);
-            let certificate = key.with_extension("crt");
-            if extension != Some("key") || !files.files.contains_key(&certificate) {
+        for (certificate, _) in files.regular_files() {
+            let Some(key) = files.key_beside(certificate) else {
                 continue;
-            }
+            };
             let text = |now: usize, path| {
                 let file = timeline.state(now).file(node, path);
                 file.map(|file| file.text.as_ptr())
             };
             // Most never change, and then need no look.
             let mut moments = of_node.clone();
-            moments.dedup_by_key(|now| (text(*now, &certificate), text(*now, key)));
+            moments.dedup_by_key(|now| (text(*now, certificate), text(*now, &key)));
             if moments.len() < 2 {
                 continue;
             }
             let mut known = Known::default();
             for now in moments {
                 let state = timeline.state(now);
-                let Some(pair) = contents(inputs, state, node, (&certificate, key))? else {
+                let Some(pair) = contents(inputs, state, node, (certificate, &key))? else {
                     continue;
                 };
                 if matches!(known.meet(&pair), Met::Half) {
                     let who = format!("whoever reads both on {node}");
-                    out.push(half_pair(inputs, now, who, (&certificate, key)));
+                    out.push(half_pair(inputs, now, who, (certificate, &key)));
                     break;
                 }
             }

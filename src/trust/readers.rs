@@ -23,12 +23,15 @@ use crate::spec::{CaName, quoted};
 use crate::state::{Node, State};
 
 /// Flags of kubelets that the proof reads, or that name what it finds by itself.
-const KUBELET_FLAGS: [&str; 5] = [
+const KUBELET_FLAGS: [&str; 8] = [
     "bootstrap-kubeconfig",
+    "cert-dir",
     "client-ca-file",
     "config",
     "kubeconfig",
     "pod-manifest-path",
+    "tls-cert-file",
+    "tls-private-key-file",
 ];
 
 /// What cluster.toml declares.

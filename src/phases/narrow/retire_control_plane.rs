@@ -4,7 +4,7 @@ use crate::diagnostic::Result;
 use crate::layout;
 use crate::phases::switch::signer::write_originals;
 use crate::phases::tools::{
-    Reader, change_users, edit_file, kubeconfig_with_trust, kubeconfigs, put_back_by_users,
+    Reader, change_kubeconfig, change_users, kubeconfig_with_trust, kubeconfigs, put_back_by_users,
     restore_program, step,
 };
 use crate::phases::widen::apiserver_trust::change_published_trust;
@@ -118,9 +118,7 @@ fn narrow_kubeconfigs(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
     for node in names {
         for kubeconfig in kubeconfigs(draft.now(), &node)? {
             if readers.contains(&kubeconfig.reader) {
-                edit_file(draft, &node, &kubeconfig.path, |text, label| {
-                    kubeconfig_with_trust(rotation, text, label, Trust::Narrowed)
-                })?;
+                change_kubeconfig(rotation, draft, &node, &kubeconfig.path, Trust::Narrowed)?;
             }
         }
     }
@@ -128,7 +126,7 @@ fn narrow_kubeconfigs(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
 }
 
 fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {
-    if !rotation.cas.contains_key(&CaName::Cluster) {
+    if !rotation.rotates(CaName::Cluster) {
         return Vec::new();
     }
     state

@@ -1,9 +1,9 @@
 //! 19: kubelets and node agents trust only the new CA, and their configuration is as it was.
 
 use crate::diagnostic::Result;
-use crate::layout;
+use crate::layout::{self, Kubelet};
 use crate::phases::tools::{
-    Reader, edit_file, kubeconfig_with_trust, kubeconfigs, restore_program, step, trust_files,
+    Reader, change_kubeconfig, kubeconfigs, restore_program, step, trust_files,
 };
 use crate::phases::widen::extension_trust::change_consumer_files;
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
@@ -59,16 +59,14 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                         Reader::Apiserver => false,
                     };
                     if here {
-                        edit_file(draft, node, &kubeconfig.path, |text, label| {
-                            kubeconfig_with_trust(rotation, text, label, narrow)
-                        })?;
+                        change_kubeconfig(rotation, draft, node, &kubeconfig.path, narrow)?;
                     }
                 }
-                if let Some(kubelet) = layout::kubelet(&rotation.start, node)?
-                    && let Some((path, _)) = kubelet.config
-                    && let Some(file) = rotation.start.file(node, &path)
-                {
-                    draft.write(node, &path, &file.text, file.mode, &file.owner);
+                let kubelet = layout::kubelet(&rotation.start, node)?;
+                for path in kubelet.iter().flat_map(Kubelet::files) {
+                    if let Some(file) = rotation.start.file(node, path) {
+                        draft.write(node, path, &file.text, file.mode, &file.owner);
+                    }
                 }
             }
             change_consumer_files(rotation, draft, narrow)?;

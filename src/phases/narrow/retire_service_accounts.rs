@@ -3,13 +3,14 @@
 use crate::diagnostic::Result;
 use crate::layout::Program;
 use crate::names::NodePath;
-use crate::phases::tools::{components_now, new_of, pem_file, set_flags, step, visible};
+use crate::phases::tools::{components_now, new_of, pem_file, point_at, step};
 use crate::phases::widen::bootstrap_trust::change_cluster_info;
 use crate::phases::widen::controller_manager_root_ca::change_own_kubeconfig;
 use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
 use crate::phases::widen::service_account_trust::publish;
 use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, workloads};
-use crate::rotation::{Rotation, Trust};
+use crate::pki::Certificate;
+use crate::rotation::{Rotation, Trust, to_pem};
 use crate::spec::{CaName, ConsumerMode};
 use crate::state::State;
 
@@ -41,9 +42,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         |draft| {
             for node in before.nodes.keys() {
                 for component in components_now(draft, node, Program::ControllerManager)? {
-                    if let Some(path) = original_root_ca(rotation, &component)? {
-                        let value = visible(&component, &new_of(&path), "root-ca-file")?;
-                        set_flags(draft, &component, &[("root-ca-file", value)])?;
+                    if let Some((path, trust)) = original_root_ca(rotation, &component)? {
+                        let narrow = to_pem(&rotation.narrowed(&trust));
+                        draft.write(node, &new_of(&path), &narrow, 0o644, "0:0");
+                        point_at(draft, &component, &[("root-ca-file", new_of(&path))])?;
                     } else if component.flag("root-ca-file")?.is_none() {
                         change_own_kubeconfig(rotation, draft, &component, Trust::Narrowed)?;
                     }
@@ -71,7 +73,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     outcome.steps.extend(objects);
     let mut clients = workloads::Restarts::default();
-    if rotation.cas.contains_key(&CaName::Cluster) {
+    if rotation.rotates(CaName::Cluster) {
         clients = workloads::using_api(before);
     }
     let annotated = workloads::annotated(before);
@@ -109,11 +111,11 @@ fn roll_actions(
     rollouts.chain(gates).collect()
 }
 
-/// The file of `--root-ca-file` in the snapshot, if it holds a rotated CA that is at home there.
+/// The file of `--root-ca-file` in the snapshot, if it holds a rotated CA, and what it holds.
 fn original_root_ca(
     rotation: &Rotation,
     component: &crate::layout::Component,
-) -> Result<Option<NodePath>> {
+) -> Result<Option<(NodePath, Vec<Certificate>)>> {
     let start = crate::layout::components(&rotation.start, &component.node)?;
     let Some(original) = start.iter().find(|c| c.is_like(component)) else {
         return Ok(None);
@@ -121,18 +123,8 @@ fn original_root_ca(
     let Some(path) = original.host_file("root-ca-file")? else {
         return Ok(None);
     };
-    let Some((_, certificates)) = pem_file(&rotation.start, &component.node, &path)? else {
-        return Ok(None);
-    };
-    if !rotation.affects(&certificates) {
-        return Ok(None);
-    }
-    // The new CA's own file lies at its home, which need not be beside the file of trust.
-    let home = rotation.cas.get(&CaName::Cluster).and_then(|pair| {
-        pair.homes
-            .iter()
-            .find(|home| home.node == component.node)
-            .map(|h| h.certificate.clone())
-    });
-    Ok(home)
+    let found = pem_file(&rotation.start, &component.node, &path)?;
+    Ok(found
+        .map(|(_, certificates)| (path, certificates))
+        .filter(|(_, certificates)| rotation.affects(certificates)))
 }

@@ -50,8 +50,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 Reader::Person,
                 Reader::Kubelet,
             ];
-            let changed = change_kubeconfigs(draft, &readers, |text, label| {
-                kubeconfig_reissued(rotation, text, label)
+            let changed = change_kubeconfigs(draft, &readers, |draft, node, path| {
+                edit_file(draft, node, path, |text, label| {
+                    kubeconfig_reissued(rotation, text, label)
+                })
             })?;
             for node in before.nodes.keys() {
                 let mut paths: BTreeSet<_> =

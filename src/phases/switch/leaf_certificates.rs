@@ -81,7 +81,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
 
 /// Who must have confirmed the widened kubeconfig: each user, and everybody outside.
 fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {
-    if !rotation.cas.contains_key(&CaName::Cluster) {
+    if !rotation.rotates(CaName::Cluster) {
         return Vec::new();
     }
     let users = state.users.keys().map(|user| Action::Acknowledge {
@@ -145,15 +145,17 @@ fn renew_key_beside(
         .find_map(|c| rotation.reissued(c))
         .and_then(|issued| issued.key.as_ref());
     let Some(key) = issued else { return Ok(()) };
-    let beside = path.with_extension("key");
-    if draft.now().file(node, &beside).is_none() {
+    let Some(beside) = draft.now().nodes[node].key_beside(path) else {
+        let [key, other] = path.keys();
         return Err(Diagnostic::new(
             Code::Unsupported,
-            format!("the key of {path} is not beside it as {beside}, so it cannot be replaced"),
+            format!(
+                "the key of {path} is not beside it as {key} or {other}, so it cannot be replaced"
+            ),
             "use leaf_keys = \"keep\"",
         )
         .at(Place::start_of(&label)));
-    }
+    };
     draft.write(
         node,
         &beside,
@@ -197,15 +199,10 @@ fn restart_readers(
         }
     }
     if let Some(kubelet) = layout::kubelet(before, node)? {
-        let configured = kubelet
-            .config
-            .as_ref()
-            .and_then(|(_, c)| c.tls_cert_file.as_deref());
-        let serving = configured.and_then(|p| NodePath::new(p).ok());
         let rotated = changed
             .iter()
             .any(|p| p.file_name().starts_with("kubelet-server-"));
-        if rotated || named(serving).is_some() {
+        if rotated || named(kubelet.serving).is_some() {
             draft.restart(Process::Kubelet(node.clone()));
         }
     }

@@ -4,10 +4,11 @@ use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodePath;
 use crate::phases::tools::{
-    SIGNERS, components_now, homes_read, new_of, pem_file, set_flags, step, trust_files, visible,
+    components_now, homes_read, new_of, pem_file, point_at, step, trust_files,
 };
 use crate::phases::{Act, Outcome, Part, Phase, Undoing, WayBack};
-use crate::rotation::{Rotation, Trust, to_pem};
+use crate::pki::Certificate;
+use crate::rotation::{Home, Rotation, Trust, to_pem};
 use crate::state::{Draft, State};
 
 /// The phase.
@@ -43,10 +44,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             for node in before.nodes.keys() {
                 for component in components_now(draft, node, Program::ControllerManager)? {
                     let mut edits = Vec::new();
-                    for (certificate, key) in SIGNERS {
+                    for (certificate, key) in layout::SIGNERS {
                         edits.extend(signer_edits(rotation, &component, certificate, key)?);
                     }
-                    set_flags(draft, &component, &edits)?;
+                    point_at(draft, &component, &edits)?;
                 }
             }
             Ok(())
@@ -76,7 +77,7 @@ fn signer_edits(
     component: &layout::Component,
     certificate: &'static str,
     key: &'static str,
-) -> Result<Vec<(&'static str, String)>> {
+) -> Result<Vec<(&'static str, NodePath)>> {
     let Some(path) = component.host_file(certificate)? else {
         return Ok(Vec::new());
     };
@@ -111,13 +112,7 @@ fn signer_edits(
         )
         .at(component.flag_place(certificate)));
     }
-    Ok(vec![
-        (
-            certificate,
-            visible(component, &new_of(&path), certificate)?,
-        ),
-        (key, visible(component, &new_of(&key_path), key)?),
-    ])
+    Ok(vec![(certificate, new_of(&path)), (key, new_of(&key_path))])
 }
 
 /// What must be confirmed before trust in what the new CA signed is taken back. No script sees every CSR.
@@ -139,7 +134,11 @@ pub fn write_originals(
 ) -> Result<()> {
     for pair in rotation.cas.values() {
         for home in &pair.homes {
-            let certificates = trust.of(rotation, std::slice::from_ref(&pair.old));
+            let mut certificates = trust.of(rotation, &at_home(rotation, home)?);
+            if trust == Trust::Narrowed && read_by_a_signer(rotation, home)? {
+                // It takes one certificate, whatever is above that.
+                certificates.truncate(1);
+            }
             draft.write(
                 &home.node,
                 &home.certificate,
@@ -173,10 +172,30 @@ pub fn write_originals(
     check_signer_files(rotation, draft.now())
 }
 
+/// What a CA's certificate file at home holds in the snapshot: the CA first.
+fn at_home(rotation: &Rotation, home: &Home) -> Result<Vec<Certificate>> {
+    let found = pem_file(&rotation.start, &home.node, &home.certificate)?;
+    Ok(found
+        .map(|(_, certificates)| certificates)
+        .unwrap_or_default())
+}
+
+/// Whether a controller manager signs with the certificate at a home.
+fn read_by_a_signer(rotation: &Rotation, home: &Home) -> Result<bool> {
+    for component in layout::components(&rotation.start, &home.node)? {
+        for (flag, _) in layout::SIGNERS {
+            if component.host_file(flag)?.as_ref() == Some(&home.certificate) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// The signer takes one certificate: asserts it of every state that a phase makes (gap G1, pitfall 4).
 fn check_signer_files(rotation: &Rotation, state: &State) -> Result<()> {
     for component in layout::all(state, Program::ControllerManager)? {
-        for (flag, _) in SIGNERS {
+        for (flag, _) in layout::SIGNERS {
             let Some(path) = component.host_file(flag)? else {
                 continue;
             };

@@ -3,8 +3,7 @@
 use crate::diagnostic::Result;
 use crate::layout::{Component, Program};
 use crate::phases::tools::{
-    Reader, components_now, edit_file, kubeconfig_with_trust, kubeconfigs, point_at_bundles,
-    recreate, step,
+    Reader, change_kubeconfig, components_now, kubeconfigs, point_at_bundles, recreate, step,
 };
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
@@ -87,11 +86,7 @@ pub fn change_own_kubeconfig(
     for kubeconfig in kubeconfigs(draft.now(), &component.node)? {
         let its =
             kubeconfig.reader == Reader::ControlPlane && kubeconfig.pods.contains(&component.path);
-        if its
-            && edit_file(draft, &component.node, &kubeconfig.path, |text, label| {
-                kubeconfig_with_trust(rotation, text, label, trust)
-            })?
-        {
+        if its && change_kubeconfig(rotation, draft, &component.node, &kubeconfig.path, trust)? {
             recreate(draft, &component.node, &component.path, &[kubeconfig.path])?;
         }
     }

@@ -49,7 +49,7 @@ fn foreign(state: &State) -> Result<Option<String>> {
 
 fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    if !rotation.cas.contains_key(&CaName::Etcd) {
+    if !rotation.rotates(CaName::Etcd) {
         outcome.absent.push(match foreign(before)? {
             Some(who) => who,
             None => "The etcd CA is not rotated.".into(),

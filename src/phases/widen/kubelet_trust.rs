@@ -1,10 +1,9 @@
 //! 10: kubelets trust clients and API servers of both CAs.
 
-use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::kubelet_config::KubeletConfig;
-use crate::layout::{self, snapshot_file};
+use crate::diagnostic::Result;
+use crate::layout;
 use crate::phases::switch::{client_certificates, signer};
-use crate::phases::tools::{bundle_of, edit_file, kubeconfig_with_trust, pem_file, step};
+use crate::phases::tools::{bundle_of, change_kubeconfig, pem_file, step};
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust};
 use crate::state::{Process, State};
@@ -43,25 +42,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     continue;
                 };
                 let mut changed = false;
-                if let Some((path, config)) = &kubelet.config
-                    && let Some(file) = &kubelet.client_ca_file
+                if let Some(file) = &kubelet.client_ca_file
                     && let Some((_, certificates)) = pem_file(&rotation.start, node, file)?
                     && rotation.affects(&certificates)
                 {
-                    if config.client_ca_file.is_none() {
-                        return Err(flag_unsupported(node, path));
+                    for (path, text) in kubelet.with_client_ca_file(&bundle_of(file))? {
+                        draft.write(node, &path, &text, 0o600, "0:0");
+                        changed = true;
                     }
-                    changed |= edit_file(draft, node, path, |text, label| {
-                        let config = KubeletConfig::parse(text, label)?;
-                        config
-                            .set_client_ca_file(bundle_of(file).as_str())
-                            .map(Some)
-                    })?;
                 }
                 if let Some(path) = &kubelet.kubeconfig {
-                    changed |= edit_file(draft, node, path, |text, label| {
-                        kubeconfig_with_trust(rotation, text, label, Trust::Widened)
-                    })?;
+                    changed |= change_kubeconfig(rotation, draft, node, path, Trust::Widened)?;
                 }
                 if changed {
                     draft.restart(Process::Kubelet(node.clone()));
@@ -87,13 +78,4 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     }
     outcome.steps.extend(step);
     Ok(outcome)
-}
-
-fn flag_unsupported(node: &crate::names::NodeName, path: &crate::names::NodePath) -> Diagnostic {
-    Diagnostic::new(
-        Code::Unsupported,
-        format!("the kubelet of {node} gets --client-ca-file as a flag"),
-        "set authentication.x509.clientCAFile in its configuration file instead, and collect again",
-    )
-    .at(Place::start_of(&snapshot_file(node, path)))
 }

@@ -26,7 +26,7 @@ pub const PHASE: Phase = Phase {
 
 fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    if !rotation.cas.contains_key(&CaName::Cluster) {
+    if !rotation.rotates(CaName::Cluster) {
         outcome
             .absent
             .push("The cluster CA is not rotated, so no pod's trust changes.".into());

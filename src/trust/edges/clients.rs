@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::artifacts::{Held, Started};
 use super::super::inputs::{HistoryId, InputId, KubeconfigOf, What};
+use super::super::versions;
 use super::workloads::{Workload, workloads};
 use super::{Check, Edge, Host, Kind, Reader, closed};
 use crate::diagnostic::Result;
@@ -325,13 +326,12 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// The objects from which a workload's pods get `ca.crt`: the ConfigMap of their namespace since
-    /// 1.21, before that the token Secret of their ServiceAccount; and token Secrets mounted by name.
+    /// The objects from which a workload's pods get `ca.crt`, and token Secrets mounted by name.
     fn published_to(&self, workload: &Workload<'_>) -> Vec<(ObjectId, &'static str)> {
         const POINTER: &str = "/data/ca.crt";
         let mut out = Vec::new();
         let map = ObjectId::new("configmaps", &workload.id.namespace, "kube-root-ca.crt");
-        let bound = (self.kubernetes.major, self.kubernetes.minor) >= (1, 21);
+        let bound = versions::BOUND_TOKENS.holds(self.kubernetes);
         if bound && self.start.object(&map).is_some() {
             out.push((map, POINTER));
         }

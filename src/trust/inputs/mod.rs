@@ -208,10 +208,10 @@ impl<'a> Inputs<'a> {
             None => (0..self.timeline.len()).collect(),
         };
         let versions = self.versions(&input)?;
-        let class = if input.process.is_none() {
-            Class::Live
-        } else {
-            reload::class(input.row, self.kubernetes)
+        let class = match reload::class(input.row, self.kubernetes) {
+            _ if input.process.is_none() => Class::Live,
+            Class::Live if self.is_mounted_alone(&input)? => Class::Unknown,
+            class => class,
         };
         let input = Rc::new(input);
         self.tracks.push(Track {
@@ -225,6 +225,39 @@ impl<'a> Inputs<'a> {
         });
         self.numbers.insert(input, self.tracks.len() - 1);
         Ok(self.tracks.len() - 1)
+    }
+
+    /// Whether a program sees a file through a mount of this one file, which shows what was there when the
+    /// container started: a file renamed over it does not arrive.
+    fn is_mounted_alone(&mut self, input: &Input) -> Result<bool> {
+        let Some(node) = &input.node else {
+            return Ok(false);
+        };
+        let (program, manifest) = match &input.what {
+            What::FlagTrust {
+                program, manifest, ..
+            }
+            | What::FlagCertificate {
+                program, manifest, ..
+            }
+            | What::KubeconfigCertificate {
+                of: KubeconfigOf::Flag(program, manifest, _),
+                ..
+            } => (*program, manifest),
+            _ => return Ok(false),
+        };
+        let start = self.timeline.state(0);
+        let Some(started) = self.artifacts.program(start, node, program, manifest)? else {
+            return Ok(false);
+        };
+        let file = match &input.what {
+            What::FlagTrust { flag, .. } | What::FlagCertificate { flag, .. } => {
+                started.files.get(flag).cloned()
+            }
+            What::KubeconfigCertificate { of, user } => self.certificate_file(node, of, *user)?,
+            _ => None,
+        };
+        Ok(file.is_some_and(|file| started.single.contains(&file)))
     }
 
     /// For each moment, the first moment since when the input's value is the same.

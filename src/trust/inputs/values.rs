@@ -233,7 +233,7 @@ impl<'a> Inputs<'a> {
     ) -> Result<usize> {
         match view.clusters.get(cluster).map(|c| &c.trust) {
             Some(Held::Here(id)) => Ok(*id),
-            Some(Held::In(name)) => match beside(path, name) {
+            Some(Held::In(name)) => match path.named(name) {
                 Some(file) => self
                     .artifacts
                     .trust_file(self.timeline.state(now), node, &file),
@@ -266,7 +266,7 @@ impl<'a> Inputs<'a> {
                 .credential(Credential::Absent("the kubeconfig is not there".into())));
         };
         if let Some(Held::In(name)) = view.users.get(user).map(|u| &u.certificate) {
-            return match beside(&path, name) {
+            return match path.named(name) {
                 Some(file) => self
                     .artifacts
                     .credential_file(self.timeline.state(now), node, &file),
@@ -286,6 +286,22 @@ impl<'a> Inputs<'a> {
             Some(Held::Here(id)) => *id,
             _ => self.artifacts.judge.credential(Credential::Unknown),
         })
+    }
+
+    /// The file in which a certificate lies that a kubeconfig names, at the start.
+    pub(super) fn certificate_file(
+        &mut self,
+        node: &NodeName,
+        of: &KubeconfigOf,
+        user: usize,
+    ) -> Result<Option<NodePath>> {
+        let named = self.kubeconfig_at_start(node, of)?;
+        Ok(
+            named.and_then(|(path, view)| match &view.users.get(user)?.certificate {
+                Held::In(name) => path.named(name),
+                Held::Here(_) => None,
+            }),
+        )
     }
 
     /// A kubelet that renews uses the file that its last renewal wrote.
@@ -344,11 +360,14 @@ impl<'a> Inputs<'a> {
             .kubeconfig(node, &KubeconfigOf::Kubelet, at, at)?
             .and_then(
                 |(path, view)| match view.users.get(user).map(|u| &u.certificate) {
-                    Some(Held::In(file)) => beside(&path, file),
+                    Some(Held::In(file)) => path.named(file),
                     _ => None,
                 },
             );
-        let usual = "/var/lib/kubelet/pki".to_owned();
+        let kubelet = self.artifacts.kubelet(self.timeline.state(at), node)?;
+        let usual = kubelet
+            .and_then(|kubelet| kubelet.certificates.clone())
+            .map_or("/var/lib/kubelet/pki".to_owned(), |path| path.to_string());
         let folder = named.map_or(usual, |path| path.folder().to_owned());
         let Ok(path) = NodePath::new(&format!("{folder}/{name}")) else {
             return Ok(None);
@@ -365,17 +384,4 @@ impl<'a> Inputs<'a> {
     ) -> Result<Option<(NodePath, Rc<View>)>> {
         self.kubeconfig(node, of, 0, 0)
     }
-}
-
-/// A path named in a file: relative to its folder.
-fn beside(file: &NodePath, name: &str) -> Option<NodePath> {
-    if name.starts_with('/') {
-        return NodePath::new(name).ok();
-    }
-    NodePath::new(&format!(
-        "{}/{}",
-        file.folder(),
-        name.trim_start_matches("./")
-    ))
-    .ok()
 }
