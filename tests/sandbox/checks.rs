@@ -69,23 +69,43 @@ fn content(files: &Files, path: &str) -> String {
     }
 }
 
-/// The value of a program's flag on a node, wherever it is set: in a manifest, a unit, or by etcd's variable
-/// of the same name. None where the program does not run there.
-fn flag(files: &Files, program: &str, name: &str) -> Option<String> {
-    let variable = format!("ETCD_{}=", name.replace('-', "_").to_uppercase());
-    let prefix = format!("--{name}=");
+/// The file that a program's flag names on a node, wherever the flag is set: in a manifest of any spelling, a
+/// unit, or by etcd's variable of the same name. None where the program does not run there.
+fn file_of(files: &Files, program: &str, name: &str) -> Option<String> {
+    let variable = format!("ETCD_{}", name.replace('-', "_").to_uppercase());
+    let flag = format!("--{name}");
+    let of_program = |path: &str| {
+        let file = path.rsplit('/').next().unwrap();
+        let starts = path.contains("/manifests/") || file.ends_with(".service");
+        starts && file.split('.').next() == Some(program)
+            || path.ends_with("/default/etcd") && program == "etcd"
+    };
+    let unquoted = |word: &str| word.trim_matches(['"', '\'', ',', '[', ']']).to_owned();
     texts(files)
-        .filter(|(path, _)| {
-            let named = |end: &str| path.ends_with(&format!("/{program}{end}"));
-            named(".yaml")
-                || named(".service")
-                || path.ends_with("/default/etcd") && program == "etcd"
-        })
+        .filter(|(path, _)| of_program(path))
         .find_map(|(_, text)| {
-            let mut words = text.split_whitespace();
-            let word = words.find_map(|w| w.strip_prefix(&prefix).or(w.strip_prefix(&variable)))?;
-            Some(word.trim_matches('"').to_owned())
+            let spaced = text.replace("- ", "  ");
+            let words: Vec<String> = spaced.split_whitespace().map(unquoted).collect();
+            let at = |(index, word): (usize, &String)| {
+                let rest = word.strip_prefix(&flag).or(word.strip_prefix(&variable))?;
+                match rest.strip_prefix('=') {
+                    Some(value) => Some(unquoted(value)),
+                    None => rest.is_empty().then(|| words[index + 1].clone()),
+                }
+            };
+            let value = words.iter().enumerate().find_map(at)?;
+            Some(on_host(&text, &value).unwrap_or(value))
         })
+}
+
+/// What the host calls a file that a manifest mounts by itself.
+fn on_host(manifest: &str, path: &str) -> Option<String> {
+    let manifest: serde_yaml::Value = serde_yaml::from_str(manifest).ok()?;
+    let mounts = manifest["spec"]["containers"][0]["volumeMounts"].as_sequence()?;
+    let mount = mounts.iter().find(|m| m["mountPath"] == path)?;
+    let mut volumes = manifest["spec"]["volumes"].as_sequence()?.iter();
+    let volume = volumes.find(|v| v["name"] == mount["name"])?;
+    Some(volume["hostPath"]["path"].as_str()?.to_owned())
 }
 
 /// After every phase: each API server accepts each client certificate, each kubeconfig trusts each
@@ -103,7 +123,7 @@ pub fn everyone_trusts_everyone(world: &World, phase: &str) {
     // The content of the file that a flag names, of every node on which the program runs.
     let every = |program: &str, name: &str| -> Vec<String> {
         all.values()
-            .filter_map(|files| Some(content(files, &flag(files, program, name)?)))
+            .filter_map(|files| Some(content(files, &file_of(files, program, name)?)))
             .collect()
     };
     let first = |texts: Vec<String>| -> Vec<Certificate> {
@@ -113,7 +133,16 @@ pub fn everyone_trusts_everyone(world: &World, phase: &str) {
     let etcd = |name| every("etcd", name);
     let (clients, served) = (api("client-ca-file"), first(api("tls-cert-file")));
     assert_eq!(clients.len(), world.made.masters().len());
-    assert_eq!(etcd("cert-file").is_empty(), world.made.old_cas.len() == 2);
+    let member = |path: &String| {
+        ["/etcd.yaml", "/etcd.manifest", "/etcd.service"]
+            .iter()
+            .any(|end| path.ends_with(end))
+    };
+    let members = all
+        .values()
+        .filter(|files| files.keys().any(member))
+        .count();
+    assert_eq!(etcd("cert-file").len(), members);
     for (verifiers, leaves, what) in [
         (etcd("trusted-ca-file"), first(api("etcd-certfile")), "etcd"),
         (
@@ -138,7 +167,7 @@ pub fn everyone_trusts_everyone(world: &World, phase: &str) {
             let kubeconfig = text.contains("kind: Config\n");
             if kubeconfig {
                 for leaf in &served {
-                    signed(leaf, &authority(&text), path);
+                    signed(leaf, &authority(files, path, &text), path);
                 }
             }
             if kubeconfig || path.contains("kubelet-client-") {
@@ -152,47 +181,62 @@ pub fn everyone_trusts_everyone(world: &World, phase: &str) {
     }
 }
 
-/// The certificate-authority-data of a kubeconfig.
-fn authority(text: &str) -> String {
+/// What a kubeconfig trusts: its CA data, or the file beside it that it names.
+fn authority(files: &Files, path: &str, text: &str) -> String {
     let line = text
         .lines()
-        .find(|l| l.contains("certificate-authority-data"))
+        .find(|l| l.contains("certificate-authority"))
         .unwrap();
     let value = line.split(": ").nth(1).unwrap().trim_matches('"');
+    if line.contains("certificate-authority:") {
+        let folder = path.rsplit_once('/').unwrap().0;
+        return content(files, &format!("{folder}/{value}"));
+    }
     String::from_utf8(BASE64.decode(value).unwrap()).unwrap()
 }
 
 /// `openssl verify -x509_strict` of a certificate against the CAs of a text.
 fn verifies(leaf: &Certificate, cas: &str, what: &str) {
+    verifies_with(&["-x509_strict"], leaf, cas, what);
+}
+
+/// `openssl verify` of a certificate against the CAs of a text.
+fn verifies_with(options: &[&str], leaf: &Certificate, cas: &str, what: &str) {
     let folder = temporary();
     let file = folder.path().join("ca");
     fs::write(&file, cas).unwrap();
-    let arguments = [
-        "verify",
-        "-x509_strict",
-        "-no-CApath",
-        "-CAfile",
-        file.to_str().unwrap(),
-    ];
+    let file = file.to_str().unwrap();
+    let arguments = [&["verify"], options, &["-no-CApath", "-CAfile", file]].concat();
     let output = judge("openssl", &arguments, leaf.to_pem().as_bytes());
     assert!(output.status.success(), "{what}: {}", text(&output));
 }
 
-/// After phase 12 the original file holds both CAs, and the leaves are still the old ones.
-pub fn old_leaves_verify_against_both(world: &World) {
+/// After phase 12 the original files hold both CAs, and the leaves are still the old ones.
+pub fn old_leaves_verify_against_both(world: &World, start: &BTreeMap<String, Files>) {
+    let old = &world.made.old_cas[0];
     for node in world.made.registered() {
         let files = world.files(node);
-        let mut paths = ["etc/kubernetes/pki/ca.crt", "var/lib/kubelet/ca.crt"].into_iter();
-        let cas = content(
-            &files,
-            paths.find(|path| files.contains_key(*path)).unwrap(),
+        let trusts = |text: &str| {
+            text.starts_with("-----BEGIN") && certificates_of(text).first() == Some(old)
+        };
+        let mut originals = texts(&start[node]).filter(|(_, text)| trusts(text));
+        let (path, before) = originals.next().unwrap();
+        let cas = content(&files, path);
+        assert_eq!(
+            certificates_of(&cas).len(),
+            certificates_of(&before).len() + 1
         );
-        assert_eq!(certificates_of(&cas).len(), 2);
-        let leaf = |p: &str| p.contains("kubelet-client-") || p == "var/lib/kubelet/kubelet.crt";
+        let leaves = [
+            "pki/kubelet-client-",
+            "/kubelet/kubelet.crt",
+            "/kubelet/client.pem",
+        ];
+        let leaf = |p: &str| leaves.iter().any(|name| p.contains(name));
         let (path, text) = texts(&files).find(|(p, _)| leaf(p)).unwrap();
         let leaf = &certificates_of(&text)[0];
-        assert!(leaf.signed_by(&world.made.old_cas[0]));
-        verifies(leaf, &cas, path);
+        assert!(leaf.signed_by(old));
+        // Old tools left out what strictness asks for.
+        verifies_with(&["-partial_chain"], leaf, &cas, path);
     }
 }
 
@@ -208,8 +252,8 @@ pub fn ends_as_it_began(made: &Made, start: &BTreeMap<String, Files>, world: &Wo
             ends_like(made, node, path, &start[node][path], entry);
         }
         keys_belong_to_their_certificates(node, files);
-        every_certificate_verifies(node, files);
     }
+    every_certificate_verifies(made, start, &end);
     no_old_ca(made, world, &end);
     if made.users.contains_key("alice") {
         alice_completes_her_file(made);
@@ -222,11 +266,21 @@ fn stays(path: &str) -> bool {
         || path.contains("/systemd/")
         || path.contains("/default/")
         || path.contains("/sa.")
+        || path.contains("/service-account.")
+        || path.ends_with(".log")
         || path.contains("/pki/kubelet.")
         || [".env", ".conflist", "config.yaml", "/kube-scheduler.yaml"]
             .iter()
             .any(|e| path.ends_with(e))
-        || (path.ends_with(".key") && !path.ends_with("ca.key"))
+        || is_key(path) && !is_ca_key(path)
+}
+
+fn is_key(path: &str) -> bool {
+    path.ends_with(".key") || path.ends_with("-key.pem")
+}
+
+fn is_ca_key(path: &str) -> bool {
+    path.ends_with("ca.key") || path.ends_with("ca-key.pem")
 }
 
 fn ends_like(made: &Made, node: &str, path: &str, before: &Entry, after: &Entry) {
@@ -249,25 +303,35 @@ fn ends_like(made: &Made, node: &str, path: &str, before: &Entry, after: &Entry)
     }
     let (was, is) = (String::from_utf8_lossy(bytes), String::from_utf8_lossy(now));
     let (mut was, mut is) = (was.into_owned(), is.into_owned());
-    // An etcd that somebody else runs has a CA that stays.
+    // What is of a CA that stays, stays; a CA's key goes with its certificate.
     let rotated = |c: &Certificate| made.old_cas.iter().any(|ca| c == ca || c.signed_by(ca));
-    if path.contains("etcd")
-        && made.old_cas.len() == 2
-        && !certificates_of(&was).iter().any(rotated)
-    {
+    let goes = if is_ca_key(path) {
+        made.ca_keys(node).contains_key(path)
+    } else {
+        certificates_of(&was).iter().any(rotated)
+    };
+    if !goes {
         assert!(was == is, "{path} on {node} is not as it was");
         return;
     }
     assert_ne!(was, is, "{path} on {node}");
-    if path.ends_with("ca.key") {
+    if is_ca_key(path) {
         return;
     }
     // Without its certificates the file is the old one: private values, comments, order and all.
     for text in [&mut was, &mut is] {
         for certificate in certificates_of(text) {
-            let pem = certificate.to_pem();
-            *text = text.replace(&pem, "*").replace(&BASE64.encode(&pem), "*");
+            *text = text.replace(&certificate.to_pem(), "*");
         }
+        let encoded = text.split_whitespace().filter(|word| {
+            let bytes = BASE64.decode(word).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).contains("BEGIN CERTIFICATE")
+        });
+        for word in encoded.map(str::to_owned).collect::<Vec<_>>() {
+            *text = text.replace(&word, "*");
+        }
+        // What was above an old CA goes with it.
+        *text = text.replace("**", "*");
     }
     assert!(
         was == is,
@@ -296,8 +360,10 @@ fn public_in(certificate: &str) -> Vec<u8> {
 fn keys_belong_to_their_certificates(node: &str, files: &Files) {
     let mut seen = 0;
     for (path, text) in texts(files) {
-        let pair = if let Some(stem) = path.strip_suffix(".key") {
-            if stem.ends_with("/sa") {
+        let pair = if let Some(stem) = path.strip_suffix("-key.pem") {
+            Some((text, content(files, &format!("{stem}.pem"))))
+        } else if let Some(stem) = path.strip_suffix(".key") {
+            if stem.ends_with("/sa") || stem.ends_with("/service-account") {
                 assert_eq!(
                     public_of(&text),
                     content(files, &format!("{stem}.pub")).into_bytes()
@@ -306,7 +372,7 @@ fn keys_belong_to_their_certificates(node: &str, files: &Files) {
             }
             Some((text, content(files, &format!("{stem}.crt"))))
         } else if path.ends_with(".pem") {
-            Some((text.clone(), text))
+            text.contains("PRIVATE KEY").then(|| (text.clone(), text))
         } else {
             scalar(&text, "client-key-data")
                 .map(|key| (key, scalar(&text, "client-certificate-data").unwrap()))
@@ -333,36 +399,38 @@ fn scalar(text: &str, key: &str) -> Option<String> {
     Some(String::from_utf8(BASE64.decode(value).ok()?).unwrap())
 }
 
-fn every_certificate_verifies(node: &str, files: &Files) {
-    let ca = |name: &str| {
-        let folders = [
-            "etc/kubernetes/pki",
-            "etc/etcd/pki",
-            "var/lib/kubernetes",
-            "var/lib/kubelet",
-        ];
-        let mut paths = folders.iter().map(|folder| format!("{folder}/{name}"));
-        paths.find(|path| files.contains_key(path))
-    };
-    let of_etcd = |path: &str| path.contains("etcd/") || path.contains("etcd-c");
-    let mut seen = 0;
-    for (path, text) in texts(files) {
-        let ca = match path {
-            p if of_etcd(p) => ca("etcd/ca.crt")
-                .or_else(|| ca("etcd-ca.crt"))
-                .or_else(|| ca("ca.crt")),
-            p if p.contains("front-proxy") => ca("front-proxy-ca.crt"),
-            p if p.ends_with("/pki/kubelet.crt") => continue,
-            _ => ca("ca.crt"),
-        };
-        for certificate in certificates_of(&text) {
-            let cas = content(files, ca.as_deref().expect("a CA for each certificate"));
-            assert_eq!(certificates_of(&cas).len(), 1);
-            verifies(&certificate, &cas, &format!("{path} on {node}"));
-            seen += 1;
+/// What an old CA had signed is signed by the new one now, alone in each file of trust.
+fn every_certificate_verifies(
+    made: &Made,
+    start: &BTreeMap<String, Files>,
+    end: &BTreeMap<String, Files>,
+) {
+    let mut new: Vec<Option<Certificate>> = vec![None; made.old_cas.len()];
+    let mut leaves = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (node, files) in start {
+        for (path, text) in texts(files) {
+            let now = certificates_of(&content(&end[node], path));
+            for (place, was) in certificates_of(&text).iter().enumerate() {
+                let is_ca = |ca: &Certificate| was == ca;
+                if let Some(at) = made.old_cas.iter().position(is_ca) {
+                    let known = new[at].get_or_insert_with(|| now[place].clone());
+                    assert!(*known == now[place], "{path} on {node}");
+                } else if let Some(at) = made.old_cas.iter().position(|ca| was.signed_by(ca)) {
+                    leaves.push((at, now[place].clone(), format!("{path} on {node}")));
+                } else {
+                    continue;
+                }
+                *seen.entry(node).or_insert(0) += 1;
+            }
         }
     }
-    assert!(seen >= 3, "{node}: {seen}");
+    for (at, leaf, what) in leaves {
+        verifies(&leaf, &new[at].as_ref().unwrap().to_pem(), &what);
+    }
+    for (node, seen) in seen {
+        assert!(seen >= 3, "{node}: {seen}");
+    }
 }
 
 /// No certificate of an old CA, and nothing that it signed, in any encoding, nor its key: not in the
@@ -372,6 +440,10 @@ fn no_old_ca(made: &Made, world: &World, end: &BTreeMap<String, Files>) {
     let mut look = |text: &str, what: &str| {
         for certificate in certificates_of(text) {
             seen += 1;
+            assert!(
+                !made.above.contains(&certificate),
+                "{what} holds what was above"
+            );
             for old in &made.old_cas {
                 assert!(
                     certificate.spki_der() != old.spki_der() && !certificate.signed_by(old),

@@ -24,6 +24,8 @@ pub struct Made {
     pub digest: String,
     /// The CAs before the rotation.
     pub old_cas: Vec<Certificate>,
+    /// What was above them.
+    pub above: Vec<Certificate>,
     /// The kubeconfigs outside the nodes, by their users' names.
     pub users: BTreeMap<String, String>,
 }
@@ -31,6 +33,15 @@ pub struct Made {
 impl Made {
     /// A cluster of `nodes`, whose files and objects `fill` puts into a folder.
     pub fn new(nodes: Vec<String>, fill: impl FnOnce(&Path)) -> Made {
+        Made::described(nodes, fill, |_| ())
+    }
+
+    /// The same, with a description that people have changed.
+    pub fn described(
+        nodes: Vec<String>,
+        fill: impl FnOnce(&Path),
+        change: impl FnOnce(&Path),
+    ) -> Made {
         let dir = temporary();
         let raw = dir.path().join("raw");
         fill(&raw);
@@ -39,6 +50,7 @@ impl Made {
             uid: String::new(),
             digest: String::new(),
             old_cas: Vec::new(),
+            above: Vec::new(),
             users: BTreeMap::new(),
             raw,
             dir,
@@ -49,8 +61,8 @@ impl Made {
             made.users.insert(user, fs::read_to_string(path).unwrap());
         }
         made.collect();
-        made.compile();
-        made.old_cas = made.rotated();
+        made.compile(change);
+        made.find_cas();
         made.carry();
         let phase = fs::read_to_string(made.folder().join("plan/00-preflight/PHASE")).unwrap();
         let uid = phase.lines().find_map(|l| l.strip_prefix("cluster-uid\t"));
@@ -58,31 +70,24 @@ impl Made {
         made
     }
 
-    /// The CAs that cluster.toml rotates, as they are before.
-    fn rotated(&self) -> Vec<Certificate> {
+    /// The CAs that cluster.toml rotates, as they are before: it names their subjects.
+    fn find_cas(&mut self) {
         let toml = fs::read_to_string(self.folder().join("cluster.toml")).unwrap();
-        let cas = toml.lines().find(|l| l.starts_with("cas = ")).unwrap();
-        let of = |(_, file): &(&str, &str)| {
-            let root = self.raw.join("nodes/cp-1");
-            let mut paths = file.split(' ').map(|path| root.join(path));
-            let path = paths.find(|path| path.exists()).unwrap();
-            certificates_of(&fs::read_to_string(path).unwrap()).remove(0)
-        };
-        [
-            (
-                "cluster",
-                "etc/kubernetes/pki/ca.crt var/lib/kubernetes/ca.crt",
-            ),
-            (
-                "front-proxy",
-                "etc/kubernetes/pki/front-proxy-ca.crt var/lib/kubernetes/front-proxy-ca.crt",
-            ),
-            ("etcd", "etc/kubernetes/pki/etcd/ca.crt etc/etcd/ca.crt"),
-        ]
-        .iter()
-        .filter(|(name, _)| cas.contains(&format!("\"{name}\"")))
-        .map(of)
-        .collect()
+        let mut files = Files::new();
+        walk(&self.raw.join("nodes"), "", &mut files);
+        let texts = files.values().filter_map(|entry| match entry {
+            Entry::File { bytes, .. } => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        });
+        let all: Vec<Certificate> = texts.flat_map(certificates_of).collect();
+        let subjects = toml.lines().filter_map(|l| l.strip_prefix("# Replaces "));
+        for line in subjects {
+            let named = |ca: &&Certificate| line.starts_with(&format!("{} (", ca.subject()));
+            let ca = all.iter().find(named).unwrap();
+            self.above
+                .extend(all.iter().find(|c| ca.signed_by(c) && *c != ca).cloned());
+            self.old_cas.push(ca.clone());
+        }
     }
 
     /// The nodes with API servers.
@@ -118,12 +123,24 @@ impl Made {
     pub fn ca_keys(&self, node: &str) -> BTreeMap<String, String> {
         let mut files = Files::new();
         walk(&self.raw.join("nodes").join(node), "", &mut files);
-        let keys = files.into_iter().filter(|(p, _)| p.ends_with("ca.key"));
-        keys.map(|(path, entry)| match entry {
-            Entry::File { bytes, .. } => (path, String::from_utf8(bytes).unwrap()),
-            other => panic!("{path}: {other:?}"),
-        })
-        .collect()
+        let text = |path: &str| match files.get(path) {
+            Some(Entry::File { bytes, .. }) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        };
+        let of_a_ca = |path: &str| {
+            let certificate = match path.strip_suffix("-key.pem") {
+                Some(stem) => format!("{stem}.pem"),
+                None => format!("{}.crt", path.strip_suffix(".key")?),
+            };
+            let found = certificates_of(text(&certificate)?);
+            found
+                .first()
+                .filter(|ca| self.old_cas.contains(ca))
+                .cloned()
+        };
+        let keys = files.keys().filter(|path| of_a_ca(path).is_some());
+        keys.map(|path| (path.clone(), text(path).unwrap().to_owned()))
+            .collect()
     }
 
     #[allow(clippy::unused_self, reason = "it reads as its place")]
@@ -181,10 +198,11 @@ impl Made {
         collect(&self.raw, &self.nodes, &self.folder());
     }
 
-    fn compile(&mut self) {
+    fn compile(&mut self, change: impl FnOnce(&Path)) {
         let folder = self.folder();
         let done = |arguments: &[&str]| done(arguments, &folder);
         done(&["init", "snapshot", "--out", "cluster.toml"]);
+        change(&folder);
         // As it is: certificates that are a few seconds old are no hindrance.
         let said = done(&["compile", "cluster.toml"]);
         let written = said

@@ -14,11 +14,13 @@ mod checks;
 mod common;
 mod layouts;
 mod made;
+mod mutated;
 mod refused;
 mod twin;
 mod world;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -104,16 +106,44 @@ fn one_control_plane_goes_through_its_rotation_and_back() {
 
 #[test]
 fn a_cluster_of_units_that_was_set_up_by_hand_goes_through_and_back() {
-    // Nobody joins with a token, and so nothing is asked about 11.
-    let asked: Vec<&str> = ASKED_ALWAYS
-        .into_iter()
-        .filter(|name| {
-            !["10-", "11-", "undone-11-", "undone-12-"]
-                .iter()
-                .any(|no| name.starts_with(no))
-        })
-        .collect();
-    goes_through(&laid_out(layouts::HARD_WAY), &asked);
+    goes_through(&laid_out(layouts::HARD_WAY), &asked_of_units());
+}
+
+/// Nobody joins a cluster of units with a token, and so nothing is asked about 11.
+fn asked_of_units() -> Vec<&'static str> {
+    let no = ["10-", "11-", "undone-11-", "undone-12-"];
+    let mut asked = ASKED_ALWAYS.to_vec();
+    asked.retain(|name| !no.iter().any(|no| name.starts_with(no)));
+    asked
+}
+
+#[test]
+fn one_ca_for_everything_goes_through_and_back() {
+    let made = laid_out(layouts::ONE_CA);
+    assert_eq!(made.old_cas.len(), 1);
+    goes_through_whole_phases(&made, &asked_of_units());
+}
+
+#[test]
+fn one_ca_for_cluster_and_front_proxy_goes_through_and_back() {
+    let made = laid_out(layouts::SHARED_FRONT_PROXY);
+    assert_eq!(made.old_cas.len(), 2);
+    goes_through_whole_phases(&made, &ASKED_ALWAYS);
+}
+
+#[test]
+fn an_intermediate_of_a_company_goes_through_and_back() {
+    goes_through_whole_phases(&laid_out(layouts::INTERMEDIATE), &asked_of_units());
+}
+
+#[test]
+fn cas_without_key_identifiers_go_through_and_back() {
+    goes_through_whole_phases(&laid_out(layouts::WITHOUT_KEY_IDS), &ASKED_ALWAYS);
+}
+
+#[test]
+fn manifests_of_an_installer_of_scripts_go_through_and_back() {
+    goes_through(&laid_out(layouts::SCRIPTED), &ASKED_ALWAYS);
 }
 
 #[test]
@@ -128,12 +158,12 @@ fn an_etcd_of_units_with_flags_goes_through_and_back() {
 
 #[test]
 fn an_etcd_of_units_with_an_environment_file_goes_through_and_back() {
-    goes_through(&laid_out(layouts::ETCD_VARIABLES), &ASKED_ALWAYS);
+    goes_through_whole_phases(&laid_out(layouts::ETCD_VARIABLES), &ASKED_ALWAYS);
 }
 
 #[test]
 fn an_etcd_that_somebody_else_runs_stays_as_it_is() {
-    goes_through(&laid_out(layouts::ETCD_FOREIGN), &ASKED_ALWAYS);
+    goes_through_whole_phases(&laid_out(layouts::ETCD_FOREIGN), &ASKED_ALWAYS);
 }
 
 #[test]
@@ -166,6 +196,58 @@ fn a_member_restarts_only_when_the_others_are_healthy() {
     assert_same(&world.all_files(), &start, "refused");
 }
 
+#[test]
+fn one_ca_of_three_goes_alone() {
+    let only = |names: &'static [&'static str]| {
+        move |folder: &Path| {
+            let toml = folder.join("cluster.toml");
+            let text = fs::read_to_string(&toml).unwrap();
+            let of_other = |part: &&str| {
+                let section = part.split("[rotation.ca.").nth(1);
+                section.is_none_or(|rest| names.iter().any(|n| rest.starts_with(&format!("{n}]"))))
+            };
+            let parts: Vec<&str> = text.split("\n\n").filter(of_other).collect();
+            let all = parts
+                .iter()
+                .flat_map(|part| part.lines())
+                .find(|l| l.starts_with("cas = "));
+            let some = format!("cas = {names:?}");
+            fs::write(&toml, parts.join("\n\n").replace(all.unwrap(), &some)).unwrap();
+        }
+    };
+    let layout = layouts::SINGLE;
+    let of_the_cluster = [
+        "02", "03", "04", "08", "09", "10", "11", "13", "15", "17", "19",
+    ];
+    let and_requests = [&of_the_cluster[..], &["06"]].concat();
+    for (names, idle) in [
+        (&["etcd"][..], &and_requests[..]),
+        (&["front-proxy", "etcd"], &of_the_cluster),
+        (&["cluster"], &["07", "09", "15"]),
+    ] {
+        let made = Made::described(layout.nodes(), |to| layout.make(to), only(names));
+        assert_eq!(made.old_cas.len(), names.len());
+        for phase in made.phases() {
+            let folder = made.folder().join("plan").join(&phase);
+            let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+            let nothing = read("CHANGES").is_empty() && read("CLUSTER").is_empty();
+            assert_eq!(idle.contains(&&phase[..2]), nothing, "{names:?}: {phase}");
+            let said = read("README.md");
+            assert!(
+                !nothing || said.contains("Nothing to do in this cluster"),
+                "{said}"
+            );
+        }
+        let world = World::new(&made, None);
+        let start = world.all_files();
+        for phase in made.phases() {
+            world.apply(&phase);
+            everyone_trusts_everyone(&world, &phase);
+        }
+        ends_as_it_began(&made, &start, &world);
+    }
+}
+
 /// A cluster of a layout, with keys that are made now.
 fn laid_out(layout: Layout) -> Made {
     let begin = Instant::now();
@@ -175,9 +257,18 @@ fn laid_out(layout: Layout) -> Made {
 }
 
 fn goes_through(made: &Made, asked: &[&str]) {
+    goes(made, asked, true);
+}
+
+/// The same without stops in the middle of phases: where a run stops is no matter of what CAs are like.
+fn goes_through_whole_phases(made: &Made, asked: &[&str]) {
+    goes(made, asked, false);
+}
+
+fn goes(made: &Made, asked: &[&str], stopped: bool) {
     for shell in shells() {
         let begin = Instant::now();
-        let (runs, middles) = both_ways(made, shell, asked);
+        let (runs, middles) = both_ways(made, shell, asked, stopped);
         println!(
             "{shell:?}: {runs} scripts run in {:?}; back from each of 20 phases, and from {middles} places in the middle of them: the same bytes",
             begin.elapsed()
@@ -194,19 +285,21 @@ fn shells() -> Vec<Option<usize>> {
     }
 }
 
-fn both_ways(made: &Made, shell: Option<usize>, wanted: &[&str]) -> (usize, usize) {
+fn both_ways(made: &Made, shell: Option<usize>, wanted: &[&str], stopped: bool) -> (usize, usize) {
     let world = World::new(made, shell);
     let start = world.all_files();
     let names = made.phases();
     assert_eq!(names.len(), 21);
     let (last, reversible) = names.split_last().unwrap();
     // Forth up to where there is still a way back, and from the middle of each phase back to its start.
-    world.snapshots.store(true, Ordering::Relaxed);
+    world.snapshots.store(stopped, Ordering::Relaxed);
     let (mut states, mut middles) = (Vec::new(), 0);
     for name in reversible {
         let before = (world.all_files(), objects(&world));
         world.apply(name);
-        middles += back_from_the_middle(&world, name, &before);
+        if stopped {
+            middles += back_from_the_middle(&world, name, &before);
+        }
         everyone_trusts_everyone(&world, name);
         states.push(before);
     }
@@ -226,11 +319,13 @@ fn both_ways(made: &Made, shell: Option<usize>, wanted: &[&str]) -> (usize, usiz
     assert_same(&world.all_files(), &start, "all rolled back");
     // And forth again, to the end.
     for (name, before) in reversible.iter().zip(&states) {
-        kill_in_the_middle(&world, name, &before.0);
+        if stopped {
+            kill_in_the_middle(&world, name, &before.0);
+        }
         world.apply_again(name);
         everyone_trusts_everyone(&world, name);
         if name.starts_with("12") {
-            old_leaves_verify_against_both(&world);
+            old_leaves_verify_against_both(&world, &start);
         }
     }
     assert_same(&world.all_files(), &done, "all applied again");
@@ -294,7 +389,8 @@ fn no_way_back(world: &World, phase: &str, after: &BTreeMap<String, Files>) {
 }
 
 /// The examples of `plans/` that are made here.
-const EXAMPLES: [(&str, Layout); 3] = [
+const EXAMPLES: [(&str, Layout); 4] = [
+    ("scripted", layouts::SCRIPTED),
     ("hard-way", layouts::HARD_WAY),
     ("kubeadm-single", layouts::SINGLE),
     ("kubeadm-external-etcd", layouts::EXTERNAL_ETCD),

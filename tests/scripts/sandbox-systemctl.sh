@@ -23,24 +23,50 @@ start() {
 # flag NAME: its value, after `=` or as the next word
 flag() { awk -v "name=--$1" 'named { print; named = 0; next } $0 == name { named = 1 } index($0, name "=") == 1 { print substr($0, length(name) + 2) }' "$SANDBOX/command"; }
 
+# words MANIFEST: the command line that it starts, in each spelling that the layouts of the tests have
+words() {
+  if grep -q 'exec /usr/local/bin' "$1"; then
+    tr -s '" \n' '\n' <"$1" | sed -n '/^exec$/,/^1>>/p' | sed '1d; $d'
+  elif grep -q 'command: \[' "$1"; then
+    sed -n 's/^ *\(command\|args\): \[\(.*\)\]$/\2/p' "$1" | tr -d "'\"" | sed 's/, */\n/g'
+  else
+    sed -n '/^  - command:/,/^    image:/s/^    - //p; /^    command:/,/^    livenessProbe:/s/^    - //p' "$1" | tr -d "'\""
+  fi
+}
+
+# on_host FILE: what the host calls a file that a manifest may mount by itself
+on_host() {
+  volume=$(sed -n "s|.*mountPath: $1, name: \([a-z-]*\)}.*|\1|p" "${manifest-/dev/null}")
+  if [ -n "$volume" ]; then
+    sed -n "s|.*{name: $volume, hostPath: {path: \"*\([^\",}]*\).*|\1|p" "$manifest"
+  else
+    echo "$1"
+  fi
+}
+
 # serve NAME: what the program shows, or publishes, from its start on
 serve() {
   mkdir -p "$SANDBOX/served"
   port=$(flag secure-port)
   case $1 in
-    kube-apiserver) cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$(flag advertise-address):${port:-6443}" ;;
-    kube-controller-manager) cp "$SANDBOX$(flag root-ca-file)" "$SANDBOX/served/root-ca" ;;
+    kube-apiserver)
+      for address in "$(flag advertise-address)" 127.0.0.1; do
+        cp "$SANDBOX$(flag tls-cert-file)" "$SANDBOX/served/$address:${port:-6443}"
+      done
+      ;;
+    kube-controller-manager) cp "$SANDBOX$(on_host "$(flag root-ca-file)")" "$SANDBOX/served/root-ca" ;;
   esac
 }
 
 case $1 in
   static-pod)
     [ -f "$2" ] || exit 0
-    name=${2##*/}
-    sed -n '/^  - command:/,/^    image:/s/^    - //p' "$2" | start "${name%.yaml}"
+    name=${2##*/} name=${name%%.*}
+    words "$2" | start "$name"
     mkdir -p "$SANDBOX/served"
-    [ "${name%.yaml}" != etcd ] || ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379"
-    serve "${name%.yaml}"
+    [ "$name" != etcd ] || ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379"
+    manifest=$2
+    serve "$name"
     ;;
   restart)
     name=${2%.service}

@@ -5,13 +5,18 @@
 use std::collections::BTreeMap;
 
 use super::pki::{Leaf, Pki};
-use super::{Host, Making, fill};
+use super::{Cas, Host, Making, fill};
 
 const KUBERNETES: &str = "/var/lib/kubernetes";
 const UNITS: &str = "/etc/systemd/system";
 
 pub fn make(made: &mut Making<'_>) {
+    if made.layout.cas == Cas::Intermediate {
+        made.pki.ca("root", "/O=example/CN=Company Root");
+    }
     made.pki.ca("cluster", "/CN=Kubernetes");
+    made.pki.share("front-proxy", "cluster");
+    made.pki.share("etcd", "cluster");
     made.pki.ca("front-proxy", "/CN=Kubernetes front proxy");
     made.pki.ca("etcd", "/CN=etcd");
     let accounts = Pki::key();
@@ -67,6 +72,10 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         made.file(name, &format!("{KUBERNETES}/{stem}.crt"), &pair.certificate);
         made.file(name, &format!("{KUBERNETES}/{stem}.key"), &pair.key);
     }
+    let trust = made.pki.trust("cluster");
+    if trust != made.pki.ca("cluster", "").certificate {
+        made.file(name, &format!("{KUBERNETES}/{}.crt", trusted(made)), &trust);
+    }
     let etcd = made.pki.ca("etcd", "");
     made.file(
         name,
@@ -115,11 +124,14 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         names: "",
         usages: "clientAuth",
     };
-    let certificate = made.pki.leaf_of(&leaf, Some(accounts)).certificate;
+    let bundle = made.pki.leaf_of(&leaf, Some(accounts)).certificate;
+    // Each certificate there is a key that tokens are verified by: an intermediate must not be.
+    let end = "-----END CERTIFICATE-----\n";
+    let certificate = &bundle[..bundle.find(end).unwrap() + end.len()];
     made.file(
         name,
         &format!("{KUBERNETES}/service-accounts.crt"),
-        &certificate,
+        certificate,
     );
     made.file(
         name,
@@ -147,13 +159,14 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         "/etc/kubernetes/config/kube-scheduler.yaml",
         SCHEDULER_CONFIG,
     );
-    unit(made, host, "kube-apiserver", APISERVER, &[]);
+    let trusted = [("trusted", trusted(made))];
+    unit(made, host, "kube-apiserver", APISERVER, &trusted);
     unit(
         made,
         host,
         "kube-controller-manager",
         CONTROLLER_MANAGER,
-        &[],
+        &trusted,
     );
     unit(
         made,
@@ -164,10 +177,20 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
     );
 }
 
+/// The file by which control planes trust the cluster CA: the signer's own, which takes one certificate, or one
+/// beside it.
+fn trusted(made: &Making<'_>) -> &'static str {
+    if made.layout.cas == Cas::Intermediate {
+        "ca-chain"
+    } else {
+        "ca"
+    }
+}
+
 fn worker(made: &mut Making<'_>, host: &Host) {
     let Host { name, address } = host;
-    let ca = made.pki.ca("cluster", "");
-    made.file(name, "/var/lib/kubelet/ca.crt", &ca.certificate);
+    let trust = made.pki.trust("cluster");
+    made.file(name, "/var/lib/kubelet/ca.crt", &trust);
     let leaf = Leaf {
         ca: "cluster",
         subject: &format!("/O=system:nodes/CN=system:node:{name}"),
@@ -251,14 +274,14 @@ const APISERVER: &str = "\
 --allow-privileged=true
 --authorization-mode=Node,RBAC
 --bind-address=0.0.0.0
---client-ca-file=/var/lib/kubernetes/ca.crt
+--client-ca-file=/var/lib/kubernetes/{trusted}.crt
 --enable-admission-plugins=NamespaceLifecycle,NodeRestriction,LimitRanger,ServiceAccount,DefaultStorageClass,ResourceQuota
 --etcd-cafile=/var/lib/kubernetes/etcd-ca.crt
 --etcd-certfile=/var/lib/kubernetes/etcd-client.crt
 --etcd-keyfile=/var/lib/kubernetes/etcd-client.key
 --etcd-servers=https://127.0.0.1:2379
 --event-ttl=1h
---kubelet-certificate-authority=/var/lib/kubernetes/ca.crt
+--kubelet-certificate-authority=/var/lib/kubernetes/{trusted}.crt
 --kubelet-client-certificate=/var/lib/kubernetes/kube-api-server.crt
 --kubelet-client-key=/var/lib/kubernetes/kube-api-server.key
 --proxy-client-cert-file=/var/lib/kubernetes/front-proxy.crt
@@ -287,7 +310,7 @@ const CONTROLLER_MANAGER: &str = "\
 --cluster-signing-key-file=/var/lib/kubernetes/ca.key
 --kubeconfig=/var/lib/kubernetes/kube-controller-manager.kubeconfig
 --leader-elect=true
---root-ca-file=/var/lib/kubernetes/ca.crt
+--root-ca-file=/var/lib/kubernetes/{trusted}.crt
 --service-account-private-key-file=/var/lib/kubernetes/service-accounts.key
 --service-cluster-ip-range=10.96.0.0/16
 --use-service-account-credentials=true

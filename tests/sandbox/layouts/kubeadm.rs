@@ -15,6 +15,7 @@ const UNITS: &str = "/usr/lib/systemd/system";
 
 pub fn make(made: &mut Making<'_>) {
     made.pki.ca("cluster", "/CN=kubernetes");
+    made.pki.share("front-proxy", "cluster");
     made.pki.ca("front-proxy", "/CN=front-proxy-ca");
     made.pki.ca("etcd", "/CN=etcd-ca");
     let accounts = super::pki::Pki::service_account();

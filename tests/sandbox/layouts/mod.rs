@@ -6,6 +6,7 @@ mod hard_way;
 mod kubeadm;
 mod objects;
 mod pki;
+mod scripts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +42,21 @@ pub enum Installer {
     Kubeadm,
     /// A person: units of systemd, and no kubelet on the control planes.
     HardWay,
+    /// Shell scripts: manifests in JSON and other spellings, paths of their own.
+    Scripts,
+}
+
+/// What its CAs are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cas {
+    /// Each for itself.
+    Apart,
+    /// One certificate for all that the layout lets share: everything, and with kubeadm cluster and front proxy.
+    Shared,
+    /// Without key identifiers, as old tools made them; and so are all certificates.
+    WithoutKeyIds,
+    /// The cluster's is an intermediate of a company's root: what trusts it holds both, and leaves bring it.
+    Intermediate,
 }
 
 /// What a cluster is like.
@@ -54,6 +70,8 @@ pub struct Layout {
     pub etcd: Etcd,
     /// Who set it up.
     pub installer: Installer,
+    /// What its CAs are like.
+    pub cas: Cas,
 }
 
 /// kubeadm with one control plane and one worker.
@@ -62,6 +80,7 @@ pub const SINGLE: Layout = Layout {
     workers: 1,
     etcd: Etcd::Stacked,
     installer: Installer::Kubeadm,
+    cas: Cas::Apart,
 };
 
 /// Units on two control planes and a worker.
@@ -70,6 +89,16 @@ pub const HARD_WAY: Layout = Layout {
     workers: 1,
     etcd: Etcd::Stacked,
     installer: Installer::HardWay,
+    cas: Cas::Apart,
+};
+
+/// The manifests of an installer of shell scripts, on two control planes and a worker.
+pub const SCRIPTED: Layout = Layout {
+    control_planes: 2,
+    workers: 1,
+    etcd: Etcd::Stacked,
+    installer: Installer::Scripts,
+    cas: Cas::Apart,
 };
 
 /// kubeadm with an etcd of three nodes.
@@ -78,6 +107,29 @@ pub const EXTERNAL_ETCD: Layout = Layout {
     workers: 1,
     etcd: Etcd::Pods,
     installer: Installer::Kubeadm,
+    cas: Cas::Apart,
+};
+
+/// One control plane whose CAs have no key identifiers.
+pub const WITHOUT_KEY_IDS: Layout = Layout {
+    cas: Cas::WithoutKeyIds,
+    ..SINGLE
+};
+/// One control plane with one CA for cluster and front proxy.
+pub const SHARED_FRONT_PROXY: Layout = Layout {
+    cas: Cas::Shared,
+    ..SINGLE
+};
+/// Units with one CA for everything.
+pub const ONE_CA: Layout = Layout {
+    cas: Cas::Shared,
+    ..HARD_WAY
+};
+
+/// Units under a company's root.
+pub const INTERMEDIATE: Layout = Layout {
+    cas: Cas::Intermediate,
+    ..HARD_WAY
 };
 
 /// The same with etcd as units, and with an environment file in place of flags.
@@ -153,11 +205,12 @@ impl Layout {
         let mut made = Making {
             layout: self,
             to,
-            pki: Pki::new(&to.join("mint")),
+            pki: Pki::new(&to.join("mint"), self.cas),
         };
         match self.installer {
             Installer::Kubeadm => kubeadm::make(&mut made),
             Installer::HardWay => hard_way::make(&mut made),
+            Installer::Scripts => scripts::make(&mut made),
         }
         objects::make(&mut made);
         fs::remove_dir_all(to.join("mint")).unwrap();
@@ -175,7 +228,7 @@ impl Making<'_> {
     /// The nodes with a kubelet that the API knows.
     fn registered(&self) -> Vec<Host> {
         let mut out = self.layout.workers();
-        if self.layout.installer == Installer::Kubeadm {
+        if self.layout.installer != Installer::HardWay {
             out.splice(0..0, self.layout.control_planes());
         }
         out
@@ -202,7 +255,7 @@ impl Making<'_> {
 
     /// A template's kubeconfig with a certificate of the cluster CA for this subject.
     fn kubeconfig(&mut self, template: &str, subject: &str, user: &str, server: &str) -> String {
-        let ca = self.pki.ca("cluster", "");
+        let trust = self.pki.trust("cluster");
         let pair = self.pki.leaf(&pki::Leaf {
             ca: "cluster",
             subject,
@@ -212,7 +265,7 @@ impl Making<'_> {
         fill(
             template,
             &BTreeMap::from([
-                ("ca", &*BASE64.encode(ca.certificate)),
+                ("ca", &*BASE64.encode(trust)),
                 ("server", server),
                 ("user", user),
                 ("certificate", &BASE64.encode(pair.certificate)),

@@ -9,7 +9,7 @@ use super::{Installer, Making, VERSION};
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 pub fn make(made: &mut Making<'_>) {
-    let cluster = made.pki.ca("cluster", "").certificate;
+    let cluster = made.pki.trust("cluster");
     let front_proxy = made.pki.ca("front-proxy", "").certificate;
     let by_hand = made.layout.installer == Installer::HardWay;
     let lists = [
@@ -109,7 +109,11 @@ fn config_maps(made: &Making<'_>, cluster: &str, front_proxy: &str) -> Vec<Value
         "extension-apiserver-authentication",
         &json!({
             "client-ca-file": cluster,
-            "requestheader-allowed-names": if by_hand { "[\"front-proxy\"]" } else { "[\"front-proxy-client\"]" },
+            "requestheader-allowed-names": match made.layout.installer {
+                Installer::Kubeadm => "[\"front-proxy-client\"]",
+                Installer::HardWay => "[\"front-proxy\"]",
+                Installer::Scripts => "[\"aggregator\"]",
+            },
             "requestheader-client-ca-file": front_proxy,
             "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
             "requestheader-group-headers": "[\"X-Remote-Group\"]",

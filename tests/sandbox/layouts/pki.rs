@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Cas;
 use crate::common::judge;
 
 /// A certificate and its private key.
@@ -27,6 +28,7 @@ pub struct Leaf<'a> {
 
 pub struct Pki {
     folder: PathBuf,
+    shape: Cas,
     cas: BTreeMap<String, Pair>,
     count: usize,
 }
@@ -35,12 +37,22 @@ const CA: &str = "basicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = h
     keyUsage = critical, digitalSignature, keyEncipherment, keyCertSign\n";
 
 impl Pki {
-    pub fn new(folder: &Path) -> Pki {
+    pub fn new(folder: &Path, shape: Cas) -> Pki {
         fs::create_dir_all(folder).unwrap();
         Pki {
             folder: folder.to_owned(),
+            shape,
             cas: BTreeMap::new(),
             count: 0,
+        }
+    }
+
+    /// What trusts a CA: its certificate, and that of the root above it.
+    pub fn trust(&mut self, name: &str) -> String {
+        let ca = self.ca(name, "").certificate;
+        match self.cas.get("root").filter(|_| name == "cluster") {
+            Some(root) => ca + &root.certificate,
+            None => ca,
         }
     }
 
@@ -50,10 +62,19 @@ impl Pki {
         if !self.cas.contains_key(name) {
             let common = subject.rsplit('=').next().unwrap_or_default();
             let extensions = format!("{CA}subjectAltName = DNS:{common}\n");
-            let made = self.issue(subject, &extensions, 3650, None, None);
+            let above = self.cas.get("root").cloned();
+            let root = above.filter(|_| name == "cluster");
+            let made = self.issue(subject, &extensions, 3650, root.as_ref(), None);
             self.cas.insert(name.to_owned(), made);
         }
         self.cas[name].clone()
+    }
+
+    /// Lets a CA be another one's certificate too, where CAs are shared.
+    pub fn share(&mut self, name: &str, with: &str) {
+        if self.shape == Cas::Shared {
+            self.cas.insert(name.to_owned(), self.cas[with].clone());
+        }
     }
 
     pub fn leaf(&mut self, leaf: &Leaf<'_>) -> Pair {
@@ -71,7 +92,11 @@ impl Pki {
             extensions += &format!("subjectAltName = {}\n", leaf.names);
         }
         let ca = self.cas[leaf.ca].clone();
-        self.issue(leaf.subject, &extensions, 365, Some(&ca), key)
+        let mut made = self.issue(leaf.subject, &extensions, 365, Some(&ca), key);
+        if leaf.ca == "cluster" && self.cas.contains_key("root") {
+            made.certificate += &ca.certificate;
+        }
+        made
     }
 
     /// A private key.
@@ -95,6 +120,17 @@ impl Pki {
         own: Option<&str>,
     ) -> Pair {
         self.count += 1;
+        let mut extensions = extensions.to_owned();
+        if self.shape == Cas::WithoutKeyIds {
+            for identifier in ["subjectKeyIdentifier", "authorityKeyIdentifier"] {
+                extensions = extensions
+                    .lines()
+                    .filter(|l| !l.starts_with(identifier))
+                    .fold(format!("{identifier} = none\n"), |all, line| {
+                        format!("{all}{line}\n")
+                    });
+            }
+        }
         let at = |name: &str| {
             let file = self.folder.join(format!("{}.{name}", self.count));
             file.to_str().unwrap().to_owned()
