@@ -9,6 +9,12 @@ version=${CAROTA_LIVE_VERSION:-v1.34.4}
 lab=$cache/lab # the running cluster: node roots, process ids, what the load recorded
 repository=$(CDPATH='' cd -- "$here/../.." && pwd -P)
 
+# What a version asks for: kubeadm's own format, the tags of the images that it names, where its sources are.
+kubeadm_api=v1beta4 etcd_tag=3.6.5-0 coredns_tag=v1.12.1 sources=modules
+case $version in
+    v1.20.2) kubeadm_api=v1beta2 etcd_tag=3.4.13-0 coredns_tag=1.7.0 sources=debian ;;
+esac
+
 bridge=carota0
 network=10.99.0
 endpoint=api.live.test
@@ -25,6 +31,12 @@ octet() {
 }
 address() { echo "$network.$(octet "$1")"; }
 pod_network() { echo "10.244.$(octet "$1")"; }
+
+# Debian's own mirror, as this machine has it
+mirror() {
+    # shellcheck disable=SC2016 # apt's own variables
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | sed -n 's/ bookworm$//p' | sort -u | sed 1q
+}
 
 tell() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 stop() {

@@ -239,7 +239,8 @@ func execute(kubeconfig, name string) error {
 	// one connection of its own
 	config.Dial = nil
 	target := config.Host + namespace + "/pods/" + name + "/exec?command=/load&command=true&stdout=true&stderr=true"
-	executor, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, target)
+	// the fourth version for servers before 1.30
+	executor, err := remotecommand.NewWebSocketExecutorForProtocols(config, http.MethodGet, target, "v5.channel.k8s.io", "v4.channel.k8s.io")
 	if err != nil {
 		return err
 	}

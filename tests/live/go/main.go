@@ -13,6 +13,7 @@ const usage = `usage: load COMMAND
   pod keep|reread FILE         asks the API from within a pod
   etcd DIR FILE ADDRESS...     asks etcd with the certificates of DIR, read for each request
   webhook CERT KEY             admits everything
+  memory DIR GROUP             looks for the CAs below DIR in the memory of a control group's processes
   sleep                        waits, and writes a line each second
   true                         ends
   report PHASES OUT RECORDS... writes report.md and report.json into OUT`
@@ -40,6 +41,8 @@ func run(args []string) error {
 		return etcd(rest[0], rest[1], rest[2:])
 	case args[0] == "webhook" && len(rest) == 2:
 		return webhook(rest[0], rest[1])
+	case args[0] == "memory" && len(rest) == 2:
+		return memory(rest[0], rest[1])
 	case args[0] == "sleep":
 		return sleep()
 	case args[0] == "true":
