@@ -2537,6 +2537,51 @@ fn what_a_later_phase_gave_people_is_asked_for_on_the_way_back() {
     });
 }
 
+/// Before Kubernetes 1.21 an APIService is not applied but merged, and looked at in the same way.
+#[test]
+fn what_an_old_api_server_cannot_apply_is_merged() {
+    let fixture = Fixture::new(&[(FIRST, vec![]), (SECOND, vec![])]);
+    let folder = fixture.plan().join(FIRST);
+    for (list, file, bundle) in [
+        ("CLUSTER", "cluster/a b,c.yaml", "both"),
+        ("CLUSTER-BACK", "cluster/back.yaml", "old"),
+    ] {
+        put(
+            &folder.join(list),
+            &format!("merge\t{file}\tapiservices.apiregistration.k8s.io\tv1.x\n"),
+        );
+        put(
+            &folder.join(file),
+            &format!("kind: APIService\nspec:\n  caBundle: {bundle}\n"),
+        );
+    }
+    set_key(&fixture, FIRST, "cluster-uid", "uid-1");
+    in_every_shell(|shell| {
+        let folder = fixture
+            .dir
+            .path()
+            .join(format!("an api of \"{}\"", shell[0]));
+        record_api(&folder);
+        let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
+        let merged = || fs::read_to_string(folder.join("merged")).unwrap_or_default();
+        says(
+            &run("apply", &["--dry-run"]),
+            0,
+            &["1 of 1: would merge cluster/a b,c.yaml", "patched"],
+        );
+        assert_eq!(merged(), "");
+        says(&run("apply", &[]), 0, &["1 of 1: merge cluster/a b,c.yaml"]);
+        assert!(merged().contains("caBundle: both"), "{}", merged());
+        says(&run("verify", &[]), 0, &["verified"]);
+        put(&folder.join("merged"), "by hand");
+        says(&run("verify", &[]), 24, &["the cluster differs"]);
+        says(&run("rollback", &[]), 0, &["is rolled back"]);
+        assert!(merged().contains("caBundle: old"), "{}", merged());
+        let calls = fs::read_to_string(folder.join("calls")).expect("calls");
+        assert!(!calls.contains("--server-side"), "{calls}");
+    });
+}
+
 /// A cluster's half with each kind of change once, and the API before it.
 fn faulty_cluster() -> Fixture {
     let fixture = cluster_fixture();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::digest::sha256;
 use crate::phases::{Act, Action, Done, Part};
 use crate::rotation::decode_pem;
+use crate::spec::Version;
 use crate::state::{ObjectId, State};
 use serde_json::{Map, Value, json};
 
@@ -49,6 +50,13 @@ pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership
     }
 }
 
+/// Whether an APIService is changed by a merge patch. Before 1.21 an API server panics when one is
+/// applied server-side (seen on 1.20.2; G pkg/apiserver/apiserver.go took the OpenAPI configuration
+/// away, without which nothing of that group is merged). Its one changed field is no part of a list.
+fn merges_services(kubernetes: Version) -> bool {
+    (kubernetes.major, kubernetes.minor) < (1, 21)
+}
+
 /// One object as it is applied.
 struct Applied {
     file: String,
@@ -65,14 +73,16 @@ pub struct ClusterPart {
     undoing: Vec<String>,
     applied: BTreeMap<String, String>,
     fills_tokens: bool,
+    merges_services: bool,
     /// The objects that change, with who owns the change.
     pub objects: Vec<(ObjectId, Ownership)>,
 }
 
 /// Derives it from the states on both sides of each cluster step.
-pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
+pub fn of(done: &Done, fills_tokens: bool, kubernetes: Version) -> ClusterPart {
     let mut out = ClusterPart {
         fills_tokens,
+        merges_services: merges_services(kubernetes),
         ..ClusterPart::default()
     };
     let mut before = &done.before;
@@ -213,6 +223,12 @@ impl ClusterPart {
     fn apply(&mut self, id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> String {
         let Applied { file, text } = applied(id, old, new, prefix);
         self.applied.insert(file.clone(), text);
+        if self.merges_services && &*id.kind == "apiservices" {
+            return format!(
+                "merge\t{file}\t{}.apiregistration.k8s.io\t{}\n",
+                id.kind, id.name
+            );
+        }
         format!("apply\t{file}\n")
     }
 
@@ -412,6 +428,32 @@ pub fn to_yaml(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_api_server_is_not_asked_to_apply_an_apiservice() {
+        let line = |kind, minor| {
+            let kubernetes = Version {
+                major: 1,
+                minor,
+                patch: 2,
+            };
+            let mut part = ClusterPart {
+                merges_services: merges_services(kubernetes),
+                ..ClusterPart::default()
+            };
+            let at = |bundle| json!({"spec": {"caBundle": bundle}});
+            part.apply(&ObjectId::new(kind, "", "x"), &at("old"), &at("new"), "")
+        };
+        assert_eq!(
+            line("apiservices", 20),
+            "merge\tcluster/apiservices.x.yaml\tapiservices.apiregistration.k8s.io\tx\n"
+        );
+        assert_eq!(
+            line("apiservices", 21),
+            "apply\tcluster/apiservices.x.yaml\n"
+        );
+        assert_eq!(line("configmaps", 20), "apply\tcluster/configmaps.x.yaml\n");
+    }
 
     #[test]
     fn an_object_is_applied_with_the_changed_fields_only() {

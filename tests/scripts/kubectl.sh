@@ -32,6 +32,12 @@ case "$*" in
     echo 'configmap/x serverside-applied'
     ;;
   *'diff --server-side'*) cat >/dev/null && cat "$CLUSTER/diff" && [ ! -s "$CLUSTER/diff" ] ;;
+  *'patch apiservices.apiregistration.k8s.io '*)
+    all=$*
+    printf '%s\n' "${all##* -p }" >"$CLUSTER/stdin"
+    case $all in *--dry-run=server*) ;; *) cp "$CLUSTER/stdin" "$CLUSTER/merged" ;; esac
+    if cmp -s "$CLUSTER/stdin" "$CLUSTER/merged"; then echo 'apiservice/x patched (no change)'; else echo 'apiservice/x patched'; fi
+    ;;
   *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
   *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;
   *'get configmap extension-apiserver-authentication'*) cat "$CLUSTER/auth" ;;
