@@ -151,6 +151,8 @@ fn what_a_control_planes_own_restarts_take_away_is_named() {
     assert_eq!(named("kubeadm-1.20", own), [0_u8; 0]);
     // 14: a serving certificate of the cluster CA
     assert_eq!(named("kubeadm-ha", "outage:kubelet"), [10, 13, 14, 19]);
+    let starting = "outage:starting-apiserver";
+    assert_eq!(named("kubeadm-1.20", starting), [5, 14, 18]);
 }
 
 /// Leaves out one restart: whoever should have started at `at` runs on.

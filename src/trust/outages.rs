@@ -71,6 +71,15 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outa
                 push(name, scope, false);
             }
         }
+        // Seen live: it takes connections some tenths of a second before it has read the roles, and a balancer that asks
+        // /readyz each second or two has not noticed yet that it was away.
+        if by_program.contains_key(&Program::Apiserver) {
+            push(
+                "starting-apiserver",
+                "a request that reaches an API server in the second after its start, before it is ready: 403 for whoever has a role; the same request again is answered".to_owned(),
+                true,
+            );
+        }
         // Without its etcd an API server answers nothing either. Seen live: the kubelet wants to delete the old mirror
         // pod first, waits for that same API server in vain, and starts the new etcd only after some 40 s.
         let affected: BTreeSet<_> = [Program::Apiserver, Program::Etcd]
