@@ -45,23 +45,28 @@ const fn row(input: &'static str, since: u32, class: Class, source: &'static str
     }
 }
 
+/// Since this minor version API servers, controller managers and kubelets watch the files of
+/// certificates and CAs; before, from 1.18 on, they look once a minute, which can be after the next
+/// step (dyn/dynamic_cafile_content.go and dynamic_serving_content.go, read at 0.20.2, 0.22.0, 0.23.0).
+const WATCHED: u32 = 23;
+
 /// The table.
 pub const TABLE: [Row; 26] = [
     row(
         "kube-apiserver client-ca-file",
-        18,
+        WATCHED,
         Class::Live,
         "dyn/dynamic_cafile_content.go:104; A pkg/authentication/request/x509/x509.go:138",
     ),
     row(
         "kube-apiserver requestheader-client-ca-file",
-        18,
+        WATCHED,
         Class::Live,
         "A pkg/server/options/authentication.go:159",
     ),
     row(
         "kube-apiserver tls-cert-file",
-        18,
+        WATCHED,
         Class::Live,
         "A pkg/server/options/serving.go:302; dyn/dynamic_serving_content.go:85",
     ),
@@ -79,7 +84,7 @@ pub const TABLE: [Row; 26] = [
     ),
     row(
         "kube-apiserver proxy-client-cert-file",
-        20,
+        WATCHED,
         Class::Live,
         "G pkg/apiserver/apiserver.go:283",
     ),
@@ -109,7 +114,7 @@ pub const TABLE: [Row; 26] = [
     ),
     row(
         "kube-controller-manager client-ca-file",
-        18,
+        WATCHED,
         Class::Live,
         "A pkg/server/options/authentication.go:354-405 (scheduler and cloud-controller-manager alike)",
     ),
@@ -133,7 +138,7 @@ pub const TABLE: [Row; 26] = [
     ),
     row(
         "kubelet clientCAFile",
-        18,
+        WATCHED,
         Class::Live,
         "K cmd/kubelet/app/auth.go:74; server.go:1175",
     ),
@@ -232,8 +237,37 @@ mod tests {
             minor: 17,
             patch: 0,
         };
-        assert_eq!(class("kube-apiserver client-ca-file", old), Class::Unknown);
+        assert_eq!(class("kubeconfig client-certificate", old), Class::Unknown);
         assert_eq!(class("webhook tls", NEW), Class::Unknown);
+    }
+
+    #[test]
+    fn a_look_once_a_minute_is_not_live() {
+        let polled = Version {
+            major: 1,
+            minor: 22,
+            patch: 0,
+        };
+        let watched = Version {
+            minor: WATCHED,
+            ..polled
+        };
+        for input in [
+            "kube-apiserver client-ca-file",
+            "kube-apiserver requestheader-client-ca-file",
+            "kube-apiserver tls-cert-file",
+            "kube-apiserver proxy-client-cert-file",
+            "kube-controller-manager client-ca-file",
+            "kubelet clientCAFile",
+        ] {
+            assert_eq!(class(input, polled), Class::Unknown, "{input}");
+            assert_eq!(class(input, watched), Class::Live, "{input}");
+        }
+        // read at each handshake, then as now
+        assert_eq!(
+            class("kube-apiserver kubelet-client-certificate", polled),
+            Class::Live
+        );
     }
 
     #[test]
