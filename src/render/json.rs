@@ -10,6 +10,7 @@ use crate::digest::sha256;
 use crate::phases::Until;
 use crate::pki::Certificate;
 use crate::rotation::Rotation;
+use crate::spec::Version;
 use crate::trust::Proof;
 
 /// The version of the format.
@@ -78,10 +79,10 @@ pub fn plan(
         "leaves": leaves,
         "users": users(rotation, views),
         "duties": duties(rotation, views, coverage),
-        "phases": views.iter().map(phase).collect::<Vec<_>>(),
+        "phases": views.iter().map(|view| phase(view, spec.kubernetes)).collect::<Vec<_>>(),
         "expected_time": {
-            "seconds": views.iter().map(times::of).sum::<u64>(),
-            "assumptions": times::ASSUMPTIONS.iter().map(|a| json!({
+            "seconds": views.iter().map(|view| times::of(view, spec.kubernetes)).sum::<u64>(),
+            "assumptions": times::assumptions(spec.kubernetes).map(|a| json!({
                 "what": a.what, "seconds": a.seconds, "source": a.source,
             })).collect::<Vec<_>>(),
         },
@@ -151,7 +152,7 @@ fn certificate(certificate: &Certificate) -> Value {
     })
 }
 
-fn phase(view: &PhaseView) -> Value {
+fn phase(view: &PhaseView, kubernetes: Version) -> Value {
     let phase = view.done.phase;
     let restarts: Vec<Value> = view
         .changes
@@ -213,7 +214,7 @@ fn phase(view: &PhaseView) -> Value {
         "notes": view.done.outcome.notes,
         "why": phase.why_text(),
         "way_back": phase.way_back.text(),
-        "expected_seconds": times::of(view),
+        "expected_seconds": times::of(view, kubernetes),
         "reversible": reversible,
         "reversible_until": until,
         "changes_sha256": sha256(view.changes.table()),

@@ -252,7 +252,7 @@ pub fn plan(
                 files => view.changes.file_count(),
                 restarts => restarts(rotation, view).join("; "),
                 in_cluster => in_cluster(view).join("; "),
-                time => if idle { "-".to_owned() } else { times::text(times::of(view)) },
+                time => if idle { "-".to_owned() } else { times::text(times::of(view, spec.kubernetes)) },
                 until => view.done.phase.way_back.until_text(),
             }
         })
@@ -277,8 +277,8 @@ pub fn plan(
             control_planes => rotation.start.nodes_with(crate::spec::Role::ControlPlane).count(),
             leaves => rotation.leaves.len(),
             files => count(views),
-            total_time => times::text(views.iter().map(times::of).sum()),
-            assumptions => times::ASSUMPTIONS.iter().map(|a| context! { what => a.what, seconds => a.seconds, source => a.source }).collect::<Vec<_>>(),
+            total_time => times::text(views.iter().map(|view| times::of(view, spec.kubernetes)).sum()),
+            assumptions => times::assumptions(spec.kubernetes).map(|a| context! { what => a.what, seconds => a.seconds, source => a.source }).collect::<Vec<_>>(),
             diagram => diagram::mermaid(views),
             milestones => milestones(rotation, views),
             asked => duties.iter().any(|duty| !duty.acknowledgements.is_empty()),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::PhaseView;
 use crate::phases::Part;
+use crate::spec::Version;
 
 /// A time that the table of phases is made of.
 pub struct Assumption {
@@ -41,6 +42,14 @@ const KUBELET: Assumption = Assumption {
     seconds: 5,
     source: SEEN,
 };
+/// Only before 1.21: a kubelet takes no notice of the end of a startup probe by itself, so that whoever
+/// waits for the pod waits for its next look at all pods. API servers have a readiness probe, of whose
+/// end it does take notice.
+const LATE: Assumption = Assumption {
+    what: "until a kubelet before 1.21 reports the other static pods ready, for which the next node waits",
+    seconds: 90,
+    source: "seen on a kubeadm 1.20.2 cluster: such a kubelet looks at a pod again after 60 to 90 s, and not when its startup probe ends",
+};
 const ROLL: Assumption = Assumption {
     what: "roll of a workload",
     seconds: 60,
@@ -58,15 +67,27 @@ const PRUNE: Assumption = Assumption {
 };
 
 /// Everything that is assumed.
-pub static ASSUMPTIONS: [&Assumption; 7] = [
+static ASSUMPTIONS: [&Assumption; 8] = [
     &APISERVER,
     &CONTROLLER,
     &ETCD,
+    &LATE,
     &KUBELET,
     &ROLL,
     &PUBLISH,
     &PRUNE,
 ];
+
+/// Everything that is assumed of a version.
+pub fn assumptions(kubernetes: Version) -> impl Iterator<Item = &'static Assumption> {
+    ASSUMPTIONS
+        .into_iter()
+        .filter(move |a| is_late(kubernetes) || a.what != LATE.what)
+}
+
+fn is_late(kubernetes: Version) -> bool {
+    (kubernetes.major, kubernetes.minor) < (1, 21)
+}
 
 fn of_process(name: &str) -> u64 {
     let of = if name == "kubelet" {
@@ -83,14 +104,12 @@ fn of_process(name: &str) -> u64 {
 
 /// Seconds that a phase takes: where one node follows another, the sum of the nodes; where they may go
 /// at once, the slowest.
-pub fn of(view: &PhaseView) -> u64 {
+pub fn of(view: &PhaseView, kubernetes: Version) -> u64 {
     let mut by_step = view.changes.restarts_by_step();
     let mut seconds = 0;
     for (index, step) in view.done.outcome.steps.iter().enumerate() {
         let nodes = by_step.remove(&(index + 1)).unwrap_or_default();
-        let each = nodes
-            .values()
-            .map(|names| names.iter().map(|n| of_process(n)).sum::<u64>());
+        let each = nodes.values().map(|names| of_node(names, kubernetes));
         seconds += match step.part {
             Part::Nodes { serial: true } => each.sum::<u64>(),
             Part::Nodes { serial: false } => each.max().unwrap_or(0),
@@ -98,6 +117,13 @@ pub fn of(view: &PhaseView) -> u64 {
         };
     }
     seconds + in_cluster(&view.cluster.counts())
+}
+
+fn of_node(names: &[&str], kubernetes: Version) -> u64 {
+    let is_reported_late = |name: &&str| *name != "kubelet" && !name.contains("apiserver");
+    // several are reported late together
+    let late = is_late(kubernetes) && names.iter().any(is_reported_late);
+    names.iter().map(|n| of_process(n)).sum::<u64>() + if late { LATE.seconds } else { 0 }
 }
 
 fn in_cluster(counts: &BTreeMap<&str, usize>) -> u64 {
@@ -128,6 +154,25 @@ mod tests {
         assert_eq!(
             shown,
             ["seconds", "seconds", "1 min", "1 min", "2 min", "10 min"]
+        );
+    }
+
+    #[test]
+    fn an_old_kubelet_reports_what_has_no_readiness_probe_late() {
+        let version = |minor| Version {
+            major: 1,
+            minor,
+            patch: 2,
+        };
+        let names = ["kube-controller-manager", "kube-scheduler"];
+        assert_eq!(of_node(&names, version(34)), 2 * 26);
+        assert_eq!(of_node(&names, version(20)), 2 * 26 + 90);
+        for name in ["kube-apiserver", "kubelet"] {
+            assert_eq!(of_node(&[name], version(20)), of_node(&[name], version(21)));
+        }
+        assert_eq!(
+            assumptions(version(20)).count(),
+            assumptions(version(21)).count() + 1
         );
     }
 
