@@ -16,7 +16,8 @@ const usage = `usage: load COMMAND
   memory DIR GROUP             looks for the CAs below DIR in the memory of a control group's processes
   sleep                        waits, and writes a line each second
   true                         ends
-  report PHASES OUT RECORDS... writes report.md and report.json into OUT`
+  report PLAN PHASES OUT RECORDS...
+                               writes report.md and report.json into OUT`
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -47,8 +48,8 @@ func run(args []string) error {
 		return sleep()
 	case args[0] == "true":
 		return nil
-	case args[0] == "report" && len(rest) >= 3:
-		return report(rest[0], rest[1], rest[2:])
+	case args[0] == "report" && len(rest) >= 4:
+		return report(rest[0], rest[1], rest[2], rest[3:])
 	}
 	return fmt.Errorf("%s", usage)
 }

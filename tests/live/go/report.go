@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -49,7 +50,40 @@ func lines[T any](name string, each func(T)) error {
 	return scanner.Err()
 }
 
-func report(phasesFile, out string, records []string) error {
+// Outages are what a plan names beforehand: phases by the outage's name.
+type Outages map[string]map[int]bool
+
+func outagesOf(plan string) (Outages, error) {
+	var read struct {
+		Proof struct {
+			Outages []struct {
+				Phase int    `json:"phase"`
+				Name  string `json:"name"`
+			} `json:"outages"`
+		} `json:"proof"`
+	}
+	text, err := os.ReadFile(plan)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &read); err != nil {
+		return nil, err
+	}
+	out := Outages{}
+	for _, outage := range read.Proof.Outages {
+		if out[outage.Name] == nil {
+			out[outage.Name] = map[int]bool{}
+		}
+		out[outage.Name][outage.Phase] = true
+	}
+	return out, nil
+}
+
+func report(plan, phasesFile, out string, records []string) error {
+	outages, err := outagesOf(plan)
+	if err != nil {
+		return err
+	}
 	var steps []Phase
 	if err := lines(phasesFile, func(p Phase) { steps = append(steps, p) }); err != nil {
 		return err
@@ -74,7 +108,7 @@ func report(phasesFile, out string, records []string) error {
 	if err := os.WriteFile(filepath.Join(out, "report.json"), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(out, "report.md"), []byte(markdown(steps, sorted)), 0o644)
+	return os.WriteFile(filepath.Join(out, "report.md"), []byte(markdown(outages, steps, sorted)), 0o644)
 }
 
 // The phase of a request is the last that had begun when the request ended: what a step breaks, it breaks from then on.
@@ -106,13 +140,17 @@ func count(rows map[[2]string]*Row, steps []Phase, r Record) {
 	}
 }
 
-// A control plane's kubelet asks its own API server alone: while that one restarts, no retry elsewhere helps.
-func (r *Row) localKubelet() bool {
-	phase := r.Phase[:2]
-	return (phase == "05" || phase == "14" || phase == "18") && (strings.HasPrefix(r.Kind, "logs on cp-") || strings.HasPrefix(r.Kind, "exec on cp-"))
+// names: whether the plan has named an outage of logs and exec in the phase, on a control plane or on any node.
+func (o Outages) names(r *Row) bool {
+	what, node, _ := strings.Cut(r.Kind, " on ")
+	phase, err := strconv.Atoi(r.Phase[:2])
+	if err != nil || what != "logs" && what != "exec" {
+		return false
+	}
+	return o["outage:kubelet"][phase] || strings.HasPrefix(node, "cp-") && o["outage:local-kubelet"][phase]
 }
 
-func markdown(steps []Phase, rows []*Row) string {
+func markdown(outages Outages, steps []Phase, rows []*Row) string {
 	var b strings.Builder
 	b.WriteString("# Rotation of a live cluster\n\n## Requests by kind\n\n| kind | requests | failed | went well on another try | slowest, ms |\n| --- | --- | --- | --- | --- |\n")
 	kinds := map[string]*Row{}
@@ -141,11 +179,11 @@ func markdown(steps []Phase, rows []*Row) string {
 	fmt.Fprintf(&b, "| **all** | %d | %d | %d | |\n\n", total.Requests, total.Failed, total.Retried)
 	named := 0
 	for _, row := range rows {
-		if row.localKubelet() {
+		if outages.names(row) {
 			named += row.Failed
 		}
 	}
-	fmt.Fprintf(&b, "Of the failed, %d are logs and exec on control planes in 05, 14 and 18, which the plan names (`outage:local-kubelet`).\n\n## Failures by phase\n\n", named)
+	fmt.Fprintf(&b, "Of the failed, %d are logs and exec in phases where the plan names that a kubelet, or the API server that it asks, restarts.\n\n## Failures by phase\n\n", named)
 	if total.Failed == 0 {
 		b.WriteString("None.\n")
 	}
