@@ -102,7 +102,7 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outa
         if restarted.iter().any(|p| matches!(p, Process::Kubelet(_))) {
             push(
                 "kubelet",
-                "kubectl logs and exec into pods on a node, for some seconds after its kubelet restarts".to_owned(),
+                "kubectl logs and exec into pods on a node, while its kubelet restarts: some seconds, up to half a minute on a busy machine".to_owned(),
                 true,
             );
         }
