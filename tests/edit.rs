@@ -3,6 +3,8 @@
 //! Files are made up line by line from every spelling that people use; what an edit must give is
 //! made up the same way, with the new value in the old one's place.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use carota::edit::kubeconfig::Kubeconfig;
