@@ -200,9 +200,9 @@ impl Manifest {
         let word = |item: &Node| {
             let spelled = &self.doc.text()[item.range.clone()];
             let escapes = spelled.replace("\\\"", "").replace("\\\\", "");
-            !item.style().is_some_and(Style::is_block)
-                && !spelled.contains('\n')
-                && !(spelled.starts_with('"') && escapes.contains('\\'))
+            let hidden = spelled.starts_with('"') && escapes.contains('\\');
+            let lines = item.style().is_some_and(Style::is_block) || spelled.contains('\n');
+            !hidden && !lines
         };
         let plain = |container: &Node| {
             let items = |key: &str| container.get(key).and_then(Node::items);
@@ -358,8 +358,7 @@ impl Manifest {
                 .shape(self.doc.root(), "the manifest has no such container"));
         };
         // A shell command is one item with many flags.
-        let mut commands: BTreeMap<(&'static str, usize), Vec<(&Range<usize>, String)>> =
-            BTreeMap::new();
+        let mut commands: BTreeMap<(&'static str, usize), Vec<NewWord<'_>>> = BTreeMap::new();
         for (name, new) in values {
             let flag = c.line.flag_to_set(name)?;
             check_printable(new, &flag.place)?;
@@ -398,7 +397,7 @@ impl Manifest {
     fn replace_in_shell(
         &self,
         node: &Node,
-        mut words: Vec<(&Range<usize>, String)>,
+        mut words: Vec<NewWord<'_>>,
     ) -> Result<(Vec<Edit>, String)> {
         let before = node.as_str().unwrap_or_default();
         let mut command = before.to_owned();
@@ -578,6 +577,9 @@ impl Manifest {
             .ok_or_else(|| self.doc.shape(root, "the Pod has no `metadata`"))
     }
 }
+
+/// Where a word of a shell command stands in it, and what it becomes.
+type NewWord<'a> = (&'a Range<usize>, String);
 
 /// Edits, and what they make of the parsed value.
 #[derive(Default)]

@@ -296,7 +296,7 @@ impl Component {
         manifest: &Manifest,
         container: usize,
         files: &[(&'f str, NodePath)],
-    ) -> Result<(Vec<(&'f str, String)>, BTreeMap<String, String>)> {
+    ) -> Result<Places<'f>> {
         let mut flags = Vec::new();
         let mut volumes = BTreeMap::new();
         for (flag, file) in files {
@@ -319,12 +319,12 @@ impl Component {
         // Whatever else is read from there would change with it.
         for other in self.flags()? {
             let asked = files.iter().any(|(flag, _)| *flag == other.name);
-            let values = other.value.as_deref().unwrap_or_default().split(',');
+            let mut values = other.value.as_deref().unwrap_or_default().split(',');
             let moves = |value| {
                 let volume = manifest.single_file_volume(container, value)?;
                 volumes.get(&volume.name)
             };
-            if let Some(file) = values.filter_map(moves).next().filter(|_| !asked) {
+            if let Some(file) = values.find_map(moves).filter(|_| !asked) {
                 let file = NodePath::new(file).map_err(|why| {
                     Diagnostic::new(Code::HostileName, why, "use a plain absolute path")
                         .at(other.place.clone())
@@ -362,6 +362,9 @@ impl Component {
             .filter_map(|path| NodePath::new(&path).ok())
     }
 }
+
+/// Flags with the values that they get, and volumes with what they come to show of the host.
+type Places<'f> = (Vec<(&'f str, String)>, BTreeMap<String, String>);
 
 /// A node's kubelet. Where a flag and its configuration file say the same, the flag wins
 /// (cmd/kubelet/app/server.go).

@@ -51,7 +51,7 @@ pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership
 }
 
 /// Whether an APIService is changed by a merge patch. Before 1.21 an API server panics when one is
-/// applied server-side (seen on 1.20.2; G pkg/apiserver/apiserver.go took the OpenAPI configuration
+/// applied server-side (seen on 1.20.2; G pkg/apiserver/apiserver.go took the `OpenAPI` configuration
 /// away, without which nothing of that group is merged). Its one changed field is no part of a list.
 fn merges_services(kubernetes: Version) -> bool {
     (kubernetes.major, kubernetes.minor) < (1, 21)

@@ -47,7 +47,7 @@ const fn row(input: &'static str, since: u32, class: Class, source: &'static str
 
 /// Since this minor version API servers, controller managers and kubelets watch the files of
 /// certificates and CAs; before, from 1.18 on, they look once a minute, which can be after the next
-/// step (dyn/dynamic_cafile_content.go and dynamic_serving_content.go, read at 0.20.2, 0.22.0, 0.23.0).
+/// step (`dyn/dynamic_cafile_content.go` and `dynamic_serving_content.go`, read at 0.20.2, 0.22.0, 0.23.0).
 const WATCHED: u32 = 23;
 
 /// The table.

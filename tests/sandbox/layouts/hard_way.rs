@@ -117,27 +117,7 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         };
         made.pair(name, &format!("{KUBERNETES}/{stem}"), &leaf);
     }
-    // One pair for all: tokens are verified by its key alone.
-    let leaf = Leaf {
-        ca: "cluster",
-        subject: "/CN=service-accounts",
-        names: "",
-        usages: "clientAuth",
-    };
-    let bundle = made.pki.leaf_of(&leaf, Some(accounts)).certificate;
-    // Each certificate there is a key that tokens are verified by: an intermediate must not be.
-    let end = "-----END CERTIFICATE-----\n";
-    let certificate = &bundle[..bundle.find(end).unwrap() + end.len()];
-    made.file(
-        name,
-        &format!("{KUBERNETES}/service-accounts.crt"),
-        certificate,
-    );
-    made.file(
-        name,
-        &format!("{KUBERNETES}/service-accounts.key"),
-        accounts,
-    );
+    service_accounts(made, name, accounts);
     for (file, subject, user) in [
         ("/root/.kube/config", "/O=system:masters/CN=admin", "admin"),
         (
@@ -174,6 +154,30 @@ fn control_plane(made: &mut Making<'_>, host: &Host, accounts: &str) {
         "kube-scheduler",
         "--config=/etc/kubernetes/config/kube-scheduler.yaml\n--v=2\n",
         &[],
+    );
+}
+
+/// One pair for all: tokens are verified by its key alone.
+fn service_accounts(made: &mut Making<'_>, name: &str, accounts: &str) {
+    let leaf = Leaf {
+        ca: "cluster",
+        subject: "/CN=service-accounts",
+        names: "",
+        usages: "clientAuth",
+    };
+    let bundle = made.pki.leaf_of(&leaf, Some(accounts)).certificate;
+    // Each certificate there is a key that tokens are verified by: an intermediate must not be.
+    let end = "-----END CERTIFICATE-----\n";
+    let certificate = &bundle[..bundle.find(end).unwrap() + end.len()];
+    made.file(
+        name,
+        &format!("{KUBERNETES}/service-accounts.crt"),
+        certificate,
+    );
+    made.file(
+        name,
+        &format!("{KUBERNETES}/service-accounts.key"),
+        accounts,
     );
 }
 
