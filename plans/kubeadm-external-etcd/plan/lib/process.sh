@@ -9,7 +9,7 @@
 # `static-pod MANIFEST` for the kubelet's part; if DIR/proc is there, it is read as /proc would be.
 
 # what main.sh has set, and an action's columns
-: "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${tab?}" "${timeout?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
+: "${plan?}" "${phase?}" "${root?}" "${state?}" "${work?}" "${nl?}" "${tab?}" "${timeout?}" "${started=}" "${value=}" "${sum=}" "${n=}" "${path=}" "${post=}"
 
 # live: is there a running system to ask?
 systemctl=systemctl live=1 processes=/proc
@@ -19,8 +19,10 @@ if [ -n "$root" ]; then
 fi
 
 # pod MANIFEST, in columns: `N arg TEXT` for the command line of its N-th container, `N exact` where the manifest
-# names the program, `N health SCHEME HOST PORT PATH`. Only the shapes that carota compiles.
+# names the program, `N health SCHEME HOST PORT PATH`; from PODS, where it is not spelled line by line, also
+# `N serves FILE` and `N clients ADDRESS`.
 pod() {
+  [ ! -f "$plan/$phase/PODS" ] || ! pod_of_table "$1" || return 0
   awk '
     function scalar(s) {
       sub(/^[ \t]+/, "", s); sub(/[ \t\r]+$/, "", s)
@@ -76,6 +78,12 @@ pod() {
       }
     }' "$1"
 }
+
+# pod_of_table MANIFEST: in a shell of its own, since it sets what others use
+pod_of_table() (
+  form "$1" "${1#"$root"}" "$work/pod-form" "$work/pod-values"
+  SUM=$sum awk -F'\t' '$1 == ENVIRON["SUM"] { sub(/^[^\t]*\t/, ""); print; found = 1 } END { exit !found }' "$plan/$phase/PODS"
+)
 
 # scan MANIFEST: for each container `N PID:START same|other`, of processes with its program's name.
 # `same`: the command line is the manifest's, item by item.
@@ -214,9 +222,10 @@ healthy() {
 
 # serves_its_file HOST PORT: the certificate served is the one in the file that the flags name
 serves_its_file() {
-  file=$(sed -n "s/^$c${tab}arg$tab--tls-cert-file=//p; s/^$c${tab}arg$tab--cert-file=//p" "$work/pod" | sed 1q)
+  file=$(sed -n "s/^$c${tab}serves$tab//p" "$work/pod" | sed 1q)
+  [ -n "$file" ] || file=$(sed -n "s/^$c${tab}arg$tab--tls-cert-file=//p; s/^$c${tab}arg$tab--cert-file=//p" "$work/pod" | sed 1q)
   # etcd's probes ask another port than its clients
-  clients=$(sed -n "s|^$c${tab}arg$tab--listen-client-urls=https://\([^,]*\).*|\1|p" "$work/pod" | sed 1q)
+  clients=$(sed -n "s|^$c${tab}clients$tab||p; s|^$c${tab}arg$tab--listen-client-urls=https://\([^,]*\).*|\1|p" "$work/pod" | sed 1q)
   serves "${clients:-$1:$2}" "$file"
 }
 

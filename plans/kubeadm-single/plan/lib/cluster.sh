@@ -145,12 +145,10 @@ perform() {
   [ "$i" -gt "$progress" ] || return 0
   case $op in
     note | ack) ;;
-    apply)
-      say "$i of $total: apply $a"
-      # by standard input: kubectl splits the argument of -f at commas. Not validated here: an old kubectl
-      # wants every required field, and these objects hold only what changes; the API judges the result.
-      k_from "$dir/$a" apply --validate=false --server-side --field-manager=carota --force-conflicts -f - >"$work/out" 2>&1 ||
-        { visible <"$work/out" >&2 && die 1 "kubectl apply of $a failed (see above); start again when the reason is gone"; }
+    apply | merge)
+      say "$i of $total: $op $a"
+      k_write >"$work/out" 2>&1 ||
+        { visible <"$work/out" >&2 && die 1 "kubectl could not $op $a (see above); start again when the reason is gone"; }
       visible <"$work/out"
       ;;
     rollout)
@@ -314,14 +312,30 @@ holds_prune() {
 # is_secret FILE: then nothing of it is shown
 is_secret() { awk '/^[- ]*kind: *"?Secret/ { found = 1 } END { exit !found }' "$1"; }
 
-k_diff() { k_from "$dir/$a" diff --server-side --field-manager=carota --force-conflicts -f -; }
+# k_write [--dry-run=server]: the fields of an object's file into the cluster
+k_write() {
+  case $op in
+    merge) k patch "$b" "$c" --type merge "$@" -p "$(cat "$dir/$a")" ;;
+    # By standard input: kubectl splits the argument of -f at commas. Not validated here: an old kubectl
+    # wants every required field, and these objects hold only what changes; the API judges the result.
+    *) k_from "$dir/$a" apply --validate=false --server-side --field-manager=carota --force-conflicts -f - ;;
+  esac
+}
+
+# k_diff: 0 when the cluster holds the fields of an object's file
+k_diff() {
+  case $op in
+    merge) k_write --dry-run=server >"$work/merged" && cat "$work/merged" && grep -q '(no change)' "$work/merged" ;;
+    *) k_from "$dir/$a" diff --server-side --field-manager=carota --force-conflicts -f - ;;
+  esac
+}
 
 tell() {
   case $op in
     note) return 0 ;;
     ack) say "$i of $total: needs --ack $a" ;;
-    apply)
-      say "$i of $total: would apply $a"
+    apply | merge)
+      say "$i of $total: would $op $a"
       if is_secret "$dir/$a"; then
         say "  (Secrets: not shown; the file holds only what is public)"
       else
@@ -334,7 +348,7 @@ tell() {
 
 verify_one() {
   case $op in
-    apply)
+    apply | merge)
       # 0: no difference, 1: some. Secrets are shown by nobody; their public part has a wait-ca.
       is_secret "$dir/$a" || k_diff >"$work/out" 2>&1 || {
         failed=1

@@ -216,14 +216,19 @@ check_strays() {
     names=''
     for file in "$root$where"/*; do
       [ -f "$file" ] || [ -L "$file" ] || continue
+      name=$(sed -n '/^metadata:/,/^[^ ]/s/^  name: *//p' "$file" | sed 1q)
+      # JSON and flow style
+      [ -n "$name" ] || name=$(tr -d '" \047' <"$file" | tr ',{}' '\n\n\n' | sed -n '/^metadata:/,$s/^name://p' | sed 1q)
       case $file in
         *.yaml | *.yml | *.json) ;;
         *)
-          refuse 18 "${file#"$root"} is no manifest, but the kubelet starts every file there as a pod. Move it to another directory"
-          continue
+          kind=$(tr -d '" \047' <"$file" | tr ',{}' '\n\n\n' | sed -n '/^kind:Pod$/p' | sed 1q)
+          if [ -z "$name" ] || [ -z "$kind" ]; then
+            refuse 18 "${file#"$root"} is no manifest, but the kubelet starts every file there as a pod. Move it to another directory"
+            continue
+          fi
           ;;
       esac
-      name=$(sed -n '/^metadata:/,/^[^ ]/s/^  name: *//p' "$file" | sed 1q)
       case $nl$names in *"$nl$name$nl"*) [ -z "$name" ] ||
         refuse 18 "two files in $where are manifests of the pod $name (${file##*/} is one). Move the one that is not in use elsewhere" ;;
       esac
