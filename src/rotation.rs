@@ -431,10 +431,11 @@ impl FoundCa {
     }
 }
 
-/// Whether each certificate is signed by the one after it, and all are CAs.
+/// Whether each certificate is signed by the one after it, which is a CA.
 fn is_chain(certificates: &[Certificate]) -> bool {
-    let signed = |pair: &[Certificate]| pair[0].signed_by(&pair[1]) && pair[0] != pair[1];
-    certificates.windows(2).all(signed) && certificates.iter().all(Certificate::is_ca)
+    let signed =
+        |pair: &[Certificate]| pair[0].signed_by(&pair[1]) && pair[0] != pair[1] && pair[1].is_ca();
+    certificates.windows(2).all(signed)
 }
 
 /// The CA of a name as the flags show it. Files may hold it alone, with all above it, or only that.

@@ -78,13 +78,16 @@ fn a_configuration_that_holds_or_names_a_ca_is_refused() {
 }
 
 #[test]
-fn a_serving_certificate_in_a_kubelet_s_flag_is_refused() {
+fn a_certificate_in_a_kubelet_s_flag_is_known_or_refused() {
     let environment = on("worker-2", "/var/lib/kubelet/kubeadm-flags.env");
-    let flag = "--tls-cert-file=/var/lib/kubelet/pki/kubelet-server-current.pem";
-    let case = Case::new().edit(&environment, "ARGS=\"", &format!("ARGS=\"{flag} "));
-    let said = case.refused_with(Code::UnknownReader);
+    let with = |flag: &str| {
+        let flag = format!("ARGS=\"--{flag}=/var/lib/kubelet/pki/kubelet-server-current.pem ");
+        Case::new().edit(&environment, "ARGS=\"", &flag)
+    };
+    with("tls-cert-file").compiles();
+    let said = with("x-cert-file").refused_with(Code::UnknownReader);
     assert!(
-        said.contains("--tls-cert-file of the kubelet on worker-2"),
+        said.contains("--x-cert-file of the kubelet on worker-2"),
         "{said}"
     );
 }
