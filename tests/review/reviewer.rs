@@ -206,12 +206,17 @@ fn which_ca_signs_in_11_and_which_in_12() {
         let diff = review.diff(12);
         let file = |sign: char| {
             let mut lines = diff.lines().filter(|line| line.starts_with(sign));
-            let value = lines.find_map(|line| line.split_once("--cluster-signing-cert-file="));
-            let (_, path) = value.unwrap();
+            // Where the file is mounted by itself, its volume shows another one.
+            let volume = "{name: signer, hostPath: {path: ";
+            let value = lines.find_map(|line| {
+                let flag = line.split_once("--cluster-signing-cert-file=");
+                flag.or(line.split_once(volume))
+            });
+            let path = value.unwrap().1.split(',').next().unwrap();
             path.trim_end_matches('\\').trim_end().to_owned()
         };
         let (old, new_file) = (file('-'), file('+'));
-        assert_eq!(new_file, old.replace("/ca.crt", "/ca-new.crt"));
+        assert_eq!(new_file, old.replace("/ca.", "/ca-new."));
         let first = review.diff(1);
         let heading = format!("# {new_file} on ");
         let section = first.split(&heading).nth(1).unwrap();
