@@ -204,6 +204,11 @@ tell_difference() {
   fi
 }
 
+# flat FILE: JSON or flow style, a field a line, without quotes and spaces
+flat() {
+  tr -d '" \047' <"$1" | awk '{ gsub(/[,{}]/, "\n"); print }'
+}
+
 # Any file there that does not begin with a dot is started as a pod, a backup too; and of two files
 # with one pod's name the later wins, so that it would undo this phase.
 check_strays() {
@@ -218,11 +223,11 @@ check_strays() {
       [ -f "$file" ] || [ -L "$file" ] || continue
       name=$(sed -n '/^metadata:/,/^[^ ]/s/^  name: *//p' "$file" | sed 1q)
       # JSON and flow style
-      [ -n "$name" ] || name=$(tr -d '" \047' <"$file" | tr ',{}' '\n\n\n' | sed -n '/^metadata:/,$s/^name://p' | sed 1q)
+      [ -n "$name" ] || name=$(flat "$file" | sed -n '/^metadata:/,$s/^name://p' | sed 1q)
       case $file in
         *.yaml | *.yml | *.json) ;;
         *)
-          kind=$(tr -d '" \047' <"$file" | tr ',{}' '\n\n\n' | sed -n '/^kind:Pod$/p' | sed 1q)
+          kind=$(flat "$file" | sed -n '/^kind:Pod$/p' | sed 1q)
           if [ -z "$name" ] || [ -z "$kind" ]; then
             refuse 18 "${file#"$root"} is no manifest, but the kubelet starts every file there as a pod. Move it to another directory"
             continue
