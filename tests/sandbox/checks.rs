@@ -323,7 +323,8 @@ fn ends_like(made: &Made, node: &str, path: &str, before: &Entry, after: &Entry)
         for certificate in certificates_of(text) {
             *text = text.replace(&certificate.to_pem(), "*");
         }
-        let encoded = text.split_whitespace().filter(|word| {
+        let words = text.split_whitespace().map(|word| word.trim_matches('"'));
+        let encoded = words.filter(|word| {
             let bytes = BASE64.decode(word).unwrap_or_default();
             String::from_utf8_lossy(&bytes).contains("BEGIN CERTIFICATE")
         });
