@@ -122,6 +122,14 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Whether it is 1.`minor` or newer.
+    #[must_use]
+    pub fn is_since(self, minor: u32) -> bool {
+        (self.major, self.minor) >= (1, minor)
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)

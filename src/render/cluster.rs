@@ -11,6 +11,7 @@ use crate::phases::{Act, Action, Done, Part};
 use crate::rotation::decode_pem;
 use crate::spec::Version;
 use crate::state::{ObjectId, State};
+use crate::trust::versions;
 use serde_json::{Map, Value, json};
 
 /// Who owns what changes in an object (DESIGN.md, rule 9).
@@ -50,11 +51,10 @@ pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership
     }
 }
 
-/// Whether an APIService is changed by a merge patch. Before 1.21 an API server panics when one is
-/// applied server-side (seen on 1.20.2; G pkg/apiserver/apiserver.go took the `OpenAPI` configuration
-/// away, without which nothing of that group is merged). Its one changed field is no part of a list.
+/// Whether an APIService is changed by a merge patch, where it cannot be applied. Its one changed field is no
+/// part of a list.
 fn merges_services(kubernetes: Version) -> bool {
-    (kubernetes.major, kubernetes.minor) < (1, 21)
+    !versions::APPLIES_SERVICES.holds(kubernetes)
 }
 
 /// One object as it is applied.

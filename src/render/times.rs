@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::PhaseView;
 use crate::phases::Part;
 use crate::spec::Version;
+use crate::trust::versions;
 
 /// A time that the table of phases is made of.
 pub struct Assumption {
@@ -86,7 +87,7 @@ pub fn assumptions(kubernetes: Version) -> impl Iterator<Item = &'static Assumpt
 }
 
 fn is_late(kubernetes: Version) -> bool {
-    (kubernetes.major, kubernetes.minor) < (1, 21)
+    !versions::NOTICES_STARTUP.holds(kubernetes)
 }
 
 fn of_process(name: &str) -> u64 {

@@ -215,7 +215,7 @@ pub const TABLE: [Row; 26] = [
 pub fn class(input: &str, kubernetes: Version) -> Class {
     TABLE
         .iter()
-        .find(|row| row.input == input && (kubernetes.major, kubernetes.minor) >= (1, row.since))
+        .find(|row| row.input == input && kubernetes.is_since(row.since))
         .map_or(Class::Unknown, |row| row.class)
 }
 

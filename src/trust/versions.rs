@@ -22,6 +22,19 @@ pub const BOUND_TOKENS: Since = Since {
     source: "K pkg/features/kube_features.go, BoundServiceAccountTokenVolume: beta and on since 1.21",
 };
 
+/// An API server merges an APIService that is applied server-side; before that it panics, since the aggregator has no
+/// `OpenAPI` configuration when it installs its own group.
+pub const APPLIES_SERVICES: Since = Since {
+    minor: 21,
+    source: "seen on 1.20.2; G pkg/apiserver/apiserver.go",
+};
+
+/// A kubelet takes notice of the end of a startup probe by itself; before that, when it looks at all pods.
+pub const NOTICES_STARTUP: Since = Since {
+    minor: 21,
+    source: "seen on 1.20.2; K pkg/kubelet/kubelet.go asks startupManager.Updates since 1.21",
+};
+
 /// The versions whose behaviour was looked up, and tried on files of real clusters.
 const KNOWN: std::ops::RangeInclusive<u32> = 13..=34;
 
@@ -29,7 +42,7 @@ impl Since {
     /// Whether it is so in a version.
     #[must_use]
     pub fn holds(&self, kubernetes: Version) -> bool {
-        (kubernetes.major, kubernetes.minor) >= (1, self.minor)
+        kubernetes.is_since(self.minor)
     }
 }
 
@@ -64,6 +77,9 @@ mod tests {
         assert!(note("2.0.0").is_some());
         assert!(note("1.12.9").unwrap().contains("older than 1.13"));
         assert!(!BOUND_TOKENS.holds(Version::parse("1.20.2").unwrap()));
+        for since in [BOUND_TOKENS, APPLIES_SERVICES, NOTICES_STARTUP] {
+            assert!(!since.source.is_empty());
+        }
         assert!(BOUND_TOKENS.source.contains("1.21"));
     }
 }
