@@ -179,8 +179,8 @@ fn is_foreign(state: &State, name: CaName, certificate: &Certificate) -> Result<
         && rotation::with_keys(state, certificate)?.is_empty())
 }
 
-/// A CA that flags name.
-struct FoundCa {
+/// A CA that flags name, under all its names.
+struct DistinctCa {
     name: CaName,
     certificate: Certificate,
     /// Other CAs that are the same certificate.
@@ -188,8 +188,8 @@ struct FoundCa {
 }
 
 /// The CAs that flags name, each certificate once.
-fn cas(state: &State) -> Result<Vec<FoundCa>> {
-    let mut out: Vec<FoundCa> = Vec::new();
+fn cas(state: &State) -> Result<Vec<DistinctCa>> {
+    let mut out: Vec<DistinctCa> = Vec::new();
     for name in CaName::ALL {
         let Some(found) = rotation::find_ca(state, name)? else {
             continue;
@@ -200,7 +200,7 @@ fn cas(state: &State) -> Result<Vec<FoundCa>> {
             .find(|known| known.certificate == certificate)
         {
             Some(known) => known.also.push(name),
-            None => out.push(FoundCa {
+            None => out.push(DistinctCa {
                 name,
                 certificate,
                 also: Vec::new(),
@@ -213,7 +213,7 @@ fn cas(state: &State) -> Result<Vec<FoundCa>> {
 fn rotation(out: &mut String, state: &State) -> Result<()> {
     let mut cas = cas(state)?;
     let mut foreign = String::new();
-    if let Some(FoundCa {
+    if let Some(DistinctCa {
         name, certificate, ..
     }) = cas.last()
         && is_foreign(state, *name, certificate)?
@@ -249,7 +249,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         quoted(&id),
         names.join(", "),
     );
-    for FoundCa {
+    for DistinctCa {
         name,
         certificate,
         also,
@@ -272,7 +272,7 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
 }
 
 /// A name for the rotation that no CA of an earlier one was named after: nodes keep journals by it.
-fn unused_id(date: &str, cas: &[FoundCa]) -> String {
+fn unused_id(date: &str, cas: &[DistinctCa]) -> String {
     let named = |id: &str| {
         cas.iter().any(|ca| {
             let common = ca.name.default_common_name();

@@ -157,15 +157,17 @@ impl<'a> Rotation<'a> {
     ) -> Result<Rotation<'a>> {
         check_programs(spec, &start)?;
         let mut cas = BTreeMap::new();
+        let found = CaName::ALL.map(|name| (name, find_ca(&start, name)));
+        let found = BTreeMap::from(found);
         for (&name, how) in &spec.cas {
-            let found = find_ca(&start, name)?.ok_or_else(|| ca_not_found(spec, name))?;
+            let its = found[&name].clone()?;
             let FoundCa {
                 certificate: old,
                 above,
                 place,
-            } = found;
+            } = its.ok_or_else(|| ca_not_found(spec, name))?;
             check_old_ca(spec, name, &old, &place)?;
-            let also = also(spec, &start, name, &old)?;
+            let also = also(spec, &found, name, &old)?;
             let source = match how {
                 NewCa::Mint {
                     subject,
@@ -412,6 +414,7 @@ const CA_FLAGS: [(CaName, Program, &str); 8] = [
 ];
 
 /// A CA as the flags show it.
+#[derive(Clone)]
 pub struct FoundCa {
     /// Its certificate, the same everywhere.
     pub certificate: Certificate,
@@ -532,12 +535,17 @@ fn not_one(certificates: &[Certificate], flag: &str, label: &str) -> Diagnostic 
 }
 
 /// The other names of a certificate that is one CA for several. It is rotated under the first.
-fn also(spec: &Spec, state: &State, name: CaName, old: &Certificate) -> Result<Vec<CaName>> {
+fn also(
+    spec: &Spec,
+    found: &BTreeMap<CaName, Result<Option<FoundCa>>>,
+    name: CaName,
+    old: &Certificate,
+) -> Result<Vec<CaName>> {
     let mut out = Vec::new();
-    for other in CaName::ALL.into_iter().filter(|other| *other != name) {
+    for (&other, its) in found.iter().filter(|(other, _)| **other != name) {
         // What is not rotated need not be in order.
-        let found = find_ca(state, other).ok().flatten();
-        if found.is_none_or(|found| found.certificate != *old) {
+        let same = |its: &Option<FoundCa>| its.as_ref().is_some_and(|ca| ca.certificate == *old);
+        if !its.as_ref().is_ok_and(same) {
             continue;
         }
         if other < name {
@@ -661,7 +669,7 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
     for (node, files) in &state.nodes {
         let mut pairs = BTreeSet::new();
         if files.role != Role::Worker {
-            pairs = signers_files(state, node)?;
+            pairs = layout::signer_files(state, node)?;
         }
         for (certificate, _) in files.regular_files() {
             let beside = files.key_beside(certificate);
@@ -681,25 +689,6 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
                     key,
                 });
             }
-        }
-    }
-    Ok(out)
-}
-
-/// The files of certificate and key that the controller managers of a node sign with.
-fn signers_files(state: &State, node: &NodeName) -> Result<BTreeSet<(NodePath, NodePath)>> {
-    let mut out = BTreeSet::new();
-    let components = layout::components(state, node)?;
-    for component in components
-        .iter()
-        .filter(|c| c.program == Program::ControllerManager)
-    {
-        for (certificate, key) in layout::SIGNERS {
-            out.extend(
-                component
-                    .host_file(certificate)?
-                    .zip(component.host_file(key)?),
-            );
         }
     }
     Ok(out)

@@ -7,7 +7,7 @@
 
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Component {
     pub fn files(&self) -> Vec<NodePath> {
         match &self.form {
             Form::Pod { .. } => vec![self.path.clone()],
-            Form::Unit(service) => service.files.clone(),
+            Form::Unit(service) => service.loaded.files().cloned().collect(),
         }
     }
 
@@ -285,7 +285,7 @@ impl Component {
                     .iter()
                     .map(|(n, file)| (*n, file.to_string()))
                     .collect();
-                service.with_flags(&flags)
+                service.loaded.with_flags(&flags)
             }
         }
     }
@@ -535,6 +535,25 @@ pub fn all(state: &State, program: Program) -> Result<Vec<Component>> {
                 .into_iter()
                 .filter(|c| c.program == program),
         );
+    }
+    Ok(out)
+}
+
+/// The files of certificate and key that the controller managers of a node sign with.
+pub fn signer_files(state: &State, node: &NodeName) -> Result<BTreeSet<(NodePath, NodePath)>> {
+    let mut out = BTreeSet::new();
+    let components = components(state, node)?;
+    for component in components
+        .iter()
+        .filter(|c| c.program == Program::ControllerManager)
+    {
+        for (certificate, key) in SIGNERS {
+            out.extend(
+                component
+                    .host_file(certificate)?
+                    .zip(component.host_file(key)?),
+            );
+        }
     }
     Ok(out)
 }

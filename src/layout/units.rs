@@ -75,11 +75,10 @@ impl Loaded {
 pub struct Service {
     /// Its unit.
     pub path: NodePath,
-    /// Its fragments and environment files.
-    pub files: Vec<NodePath>,
     /// Its flags; for etcd, those that variables set as well.
     pub flags: Vec<Flag>,
-    loaded: Loaded,
+    /// As systemd reads it.
+    pub loaded: Loaded,
 }
 
 impl Service {
@@ -87,11 +86,6 @@ impl Service {
     pub fn flag(&self, name: &str) -> Result<Option<&Flag>> {
         self.loaded.unit.flag(name)?;
         Ok(self.flags.iter().find(|flag| flag.name == name))
-    }
-
-    /// The files that change when some flags get other values, with their texts.
-    pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
-        self.loaded.with_flags(flags)
     }
 }
 
@@ -169,7 +163,6 @@ fn program(
     }
     let service = Service {
         path: path.clone(),
-        files: loaded.files().cloned().collect(),
         flags,
         loaded,
     };

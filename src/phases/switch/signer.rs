@@ -182,14 +182,10 @@ fn at_home(rotation: &Rotation, home: &Home) -> Result<Vec<Certificate>> {
 
 /// Whether a controller manager signs with the certificate at a home.
 fn read_by_a_signer(rotation: &Rotation, home: &Home) -> Result<bool> {
-    for component in layout::components(&rotation.start, &home.node)? {
-        for (flag, _) in layout::SIGNERS {
-            if component.host_file(flag)?.as_ref() == Some(&home.certificate) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+    let read = layout::signer_files(&rotation.start, &home.node)?;
+    Ok(read
+        .iter()
+        .any(|(certificate, _)| *certificate == home.certificate))
 }
 
 /// The signer takes one certificate: asserts it of every state that a phase makes (gap G1, pitfall 4).
