@@ -2,8 +2,8 @@
 //!
 //! Knows how Go programs read flags (`--a=b`, `--a b`, `-a=b`; `_` and `-` are the same to
 //! Kubernetes components) and what hides a command line (wrapper scripts, and shells that do more
-//! than start one program). Does not know
-//! where a word came from: manifests and units bring their words with their places.
+//! than start one program). Does not know where a word came from: manifests and units bring their
+//! words with their places.
 //!
 //! Whoever asks for a program or a flag gets an answer or an error, never a silent `None` because a
 //! component was started in a way that is not understood.
@@ -57,18 +57,9 @@ impl Flag {
     }
 }
 
-/// The words of a shell command, as `sh -c` is given it.
-pub(crate) struct InShell {
-    /// Which word of the command line is the shell command.
-    pub item: usize,
-    /// The words of the program that it starts.
-    pub words: Vec<Word>,
-    /// Where each stands in it.
-    pub ranges: Vec<Range<usize>>,
-}
-
-/// What a shell starts where it does nothing else: `sh -c 'exec kube-apiserver --a=b 1>>log 2>&1'`.
-pub(crate) fn in_shell(words: &[Word]) -> Option<InShell> {
+/// What a shell starts where it does nothing else: `sh -c 'exec kube-apiserver --a=b 1>>log 2>&1'`. Each word of
+/// the program with its place in the last word, which is the command.
+pub(crate) fn in_shell(words: &[Word]) -> Option<Vec<(Word, Range<usize>)>> {
     let [name, option, script] = words else {
         return None;
     };
@@ -79,22 +70,15 @@ pub(crate) fn in_shell(words: &[Word]) -> Option<InShell> {
     let command = shell::simple_command(script.text.trim_end())?;
     let starts = |word: &shell::ShellWord| COMPONENTS.contains(&base_name(&word.text));
     command.first().filter(|word| starts(word))?;
-    let (words, ranges) = command
-        .into_iter()
-        .map(|word| {
-            let inner = Word {
-                text: word.text,
-                block: false,
-                ..script.clone()
-            };
-            (inner, word.range)
-        })
-        .unzip();
-    Some(InShell {
-        item: 2,
-        words,
-        ranges,
-    })
+    let inner = |word: shell::ShellWord| {
+        let inner = Word {
+            text: word.text,
+            block: false,
+            ..script.clone()
+        };
+        (inner, word.range)
+    };
+    Some(command.into_iter().map(inner).collect())
 }
 
 /// A command line that was read.

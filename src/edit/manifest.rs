@@ -61,6 +61,9 @@ struct Position {
     within: Option<Range<usize>>,
 }
 
+/// The probes of a container, the most telling first.
+const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
+
 /// An HTTP probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -208,8 +211,9 @@ impl Manifest {
             let items = |key: &str| container.get(key).and_then(Node::items);
             let mut words = ["command", "args"].into_iter().filter_map(items).flatten();
             let mut ports = items("ports").into_iter().flatten();
-            let probes = ["readinessProbe", "livenessProbe", "startupProbe"].into_iter();
-            let mut fields = probes.filter_map(|key| container.get(key)?.get("httpGet"));
+            let mut fields = PROBES
+                .into_iter()
+                .filter_map(|key| container.get(key)?.get("httpGet"));
             in_lines(container)
                 && words.all(|item| in_lines(item) && word(item))
                 && ports.all(in_lines)
@@ -697,14 +701,17 @@ fn container(doc: &Document, node: &Node) -> Result<Container> {
             });
         }
     }
-    if let Some(inner) = argv::in_shell(&words) {
-        let item = positions[inner.item].clone();
-        let within = |range| Position {
-            within: Some(range),
-            ..item.clone()
+    if let Some(command) = argv::in_shell(&words)
+        && let Some(script) = positions.pop()
+    {
+        let within = |(word, range)| {
+            let position = Position {
+                within: Some(range),
+                ..script.clone()
+            };
+            (word, position)
         };
-        positions = inner.ranges.into_iter().map(within).collect();
-        words = inner.words;
+        (words, positions) = command.into_iter().map(within).unzip();
     }
     let env = doc
         .list_of(node, "env")?
@@ -734,7 +741,7 @@ fn container(doc: &Document, node: &Node) -> Result<Container> {
 }
 
 fn health(doc: &Document, container: &Node) -> Result<Option<Health>> {
-    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
+    for probe in PROBES {
         let Some(get) = container.get(probe).and_then(|probe| probe.get("httpGet")) else {
             continue;
         };

@@ -137,11 +137,11 @@ mod tests {
         );
         assert_eq!(&script[words[3].range.clone()], "'b c'");
         assert_eq!(&script[words[4].range.clone()], "--y=\"d e\"");
-        assert_eq!(texts_of_plain(), ["etcd"]);
     }
 
-    fn texts_of_plain() -> Vec<String> {
-        texts("> /var/log/x etcd").unwrap()
+    #[test]
+    fn a_redirection_may_come_first() {
+        assert_eq!(texts("> /var/log/x etcd").unwrap(), ["etcd"]);
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub fn trust_files(
         }
         paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file));
         for (path, file) in start.nodes[node].regular_files() {
-            if file.text.contains("certificate-authority:") && looks_like_kubeconfig(&file.text) {
+            if names_a_ca_file(&file.text) && looks_like_kubeconfig(&file.text) {
                 let named = ca_files(rotation, node, path)?;
                 paths.extend(named.into_iter().map(|named| named.file));
             }
@@ -509,10 +509,18 @@ struct CaFile {
     file: NodePath,
 }
 
+/// Whether a kubeconfig may name a CA by a file, in YAML or JSON: most hold it, and need no reading for that.
+fn names_a_ca_file(text: &str) -> bool {
+    let field = "certificate-authority";
+    let mut fields = text.match_indices(field);
+    fields.any(|(at, _)| !text[at + field.len()..].starts_with("-data"))
+}
+
 /// The files with a rotated CA that a kubeconfig of the snapshot names.
 fn ca_files(rotation: &Rotation, node: &NodeName, path: &NodePath) -> Result<Vec<CaFile>> {
     let mut out = Vec::new();
-    let Some(kubeconfig) = rotation.start.file(node, path) else {
+    let kubeconfig = rotation.start.file(node, path);
+    let Some(kubeconfig) = kubeconfig.filter(|file| names_a_ca_file(&file.text)) else {
         return Ok(out);
     };
     let parsed = Kubeconfig::parse(&kubeconfig.text, &snapshot_file(node, path))?;

@@ -5,7 +5,7 @@
 //! change, their decoded facts are compared instead, with `|` before each line so that no tool takes
 //! it for a patch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use similar::{ChangeTag, TextDiff};
@@ -233,19 +233,16 @@ const LONG: usize = 240;
 /// The words that change in long lines, as comments: a whole command may stand in one line.
 fn changed_words(diff: &str) -> String {
     let mut out = String::new();
-    let mut removed: Vec<&str> = Vec::new();
-    for line in diff
-        .lines()
-        .filter(|l| !l.starts_with("---") && !l.starts_with("+++"))
-    {
+    let mut removed: VecDeque<&str> = VecDeque::new();
+    // Behind the two lines that name the file.
+    for line in diff.lines().skip(2) {
         if let Some(old) = line.strip_prefix('-') {
-            removed.push(old);
+            removed.push_back(old);
             continue;
         }
         if let Some(new) = line.strip_prefix('+')
-            && !removed.is_empty()
+            && let Some(old) = removed.pop_front()
         {
-            let old = removed.remove(0);
             if old.len().max(new.len()) > LONG {
                 let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
                 let (old, new) = (words(old), words(new));
