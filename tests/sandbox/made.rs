@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use carota::pki::Certificate;
 use tempfile::TempDir;
@@ -70,9 +70,7 @@ impl Made {
         made
     }
 
-    /// The CAs that cluster.toml rotates, as they are before: it names their subjects.
     fn find_cas(&mut self) {
-        let toml = fs::read_to_string(self.folder().join("cluster.toml")).unwrap();
         let mut files = Files::new();
         walk(&self.raw.join("nodes"), "", &mut files);
         let texts = files.values().filter_map(|entry| match entry {
@@ -80,13 +78,10 @@ impl Made {
             _ => None,
         });
         let all: Vec<Certificate> = texts.flat_map(certificates_of).collect();
-        let subjects = toml.lines().filter_map(|l| l.strip_prefix("# Replaces "));
-        for line in subjects {
-            let named = |ca: &&Certificate| line.starts_with(&format!("{} (", ca.subject()));
-            let ca = all.iter().find(named).unwrap();
-            self.above
-                .extend(all.iter().find(|c| ca.signed_by(c) && *c != ca).cloned());
-            self.old_cas.push(ca.clone());
+        self.old_cas = rotated(&self.folder(), &all);
+        for ca in &self.old_cas {
+            let mut signers = all.iter().filter(|c| ca.signed_by(c) && *c != ca);
+            self.above.extend(signers.next().cloned());
         }
     }
 
@@ -224,6 +219,29 @@ impl Made {
             .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
             .collect()
     }
+}
+
+/// The CAs that a folder's cluster.toml rotates, among all certificates before: it names their subjects.
+pub fn rotated(folder: &Path, all: &[Certificate]) -> Vec<Certificate> {
+    let toml = fs::read_to_string(folder.join("cluster.toml")).unwrap();
+    let subjects = toml.lines().filter_map(|l| l.strip_prefix("# Replaces "));
+    let find = |line: &str| {
+        let named = |ca: &&Certificate| line.starts_with(&format!("{} (", ca.subject()));
+        let ca = all.iter().find(|ca| ca.is_ca() && named(ca));
+        ca.unwrap().clone()
+    };
+    subjects.map(find).collect()
+}
+
+/// What comes of a cluster's files: collected, described by `init`, changed by people, and compiled.
+pub fn plan_of(raw: &Path, layout: Layout, folder: &Path, change: impl FnOnce(&Path)) -> Output {
+    collect(raw, &layout.nodes(), folder);
+    let described = carota(&["init", "snapshot", "--out", "cluster.toml"], folder);
+    if !described.status.success() {
+        return described;
+    }
+    change(folder);
+    carota(&["compile", "cluster.toml"], folder)
 }
 
 /// In memory where that is possible: the scripts sync every file.

@@ -8,9 +8,9 @@ use std::path::Path;
 use carota::pki::Certificate;
 
 use crate::common::pieces::certificates_of;
-use crate::common::{carota, edit, table};
+use crate::common::{edit, table};
 use crate::layouts::{self, Layout};
-use crate::made::{collect, temporary};
+use crate::made::{plan_of, rotated, temporary};
 use crate::world::{Entry, Files, copy, text, walk};
 
 /// What comes of an oddity.
@@ -44,6 +44,15 @@ fn manager(raw: &Path, from: &str, to: &str) {
         from,
         to,
     );
+}
+
+/// Puts another line in place of a kubeconfig's CA data.
+fn authority(raw: &Path, file: &str, line: &str) {
+    let file = raw.join("nodes/cp-1/etc/kubernetes").join(file);
+    let text = fs::read_to_string(&file).unwrap();
+    let mut lines = text.lines();
+    let data = lines.find(|l| l.contains("certificate-authority-data"));
+    edit(&file, data.unwrap(), line);
 }
 
 fn duplicate(raw: &Path, from: &str, to: &str) {
@@ -288,29 +297,17 @@ const KUBEADM: &[Case] = &[
     ),
     (
         "a kubeconfig that verifies nothing",
-        |raw| {
-            let file = raw.join("nodes/cp-1/etc/kubernetes/scheduler.conf");
-            let text = fs::read_to_string(&file).unwrap();
-            let line = text
-                .lines()
-                .find(|l| l.contains("certificate-authority-data"))
-                .unwrap()
-                .to_owned();
-            edit(&file, &line, "    insecure-skip-tls-verify: true");
-        },
+        |raw| authority(raw, "scheduler.conf", "    insecure-skip-tls-verify: true"),
         Plan,
     ),
     (
         "a kubeconfig whose CA lies in a file",
         |raw| {
-            let file = raw.join("nodes/cp-1/etc/kubernetes/controller-manager.conf");
-            let text = fs::read_to_string(&file).unwrap();
-            let line = text
-                .lines()
-                .find(|l| l.contains("certificate-authority-data"))
-                .unwrap()
-                .to_owned();
-            edit(&file, &line, "    certificate-authority: pki/ca.crt");
+            authority(
+                raw,
+                "controller-manager.conf",
+                "    certificate-authority: pki/ca.crt",
+            );
         },
         Plan,
     ),
@@ -491,12 +488,7 @@ fn check(layout: Layout, cases: &[Case]) {
         let (raw, folder) = (temporary(), temporary());
         copy(made.path(), raw.path());
         mutate(raw.path());
-        collect(raw.path(), &layout.nodes(), folder.path());
-        let init = ["init", "snapshot", "--out", "cluster.toml"];
-        let mut output = carota(&init, folder.path());
-        if output.status.success() {
-            output = carota(&["compile", "cluster.toml"], folder.path());
-        }
+        let output = plan_of(raw.path(), layout, folder.path(), |_| ());
         let said = text(&output);
         let found = match output.status.code() {
             Some(0) => {
@@ -544,21 +536,9 @@ fn leaves_nothing_behind(what: &str, raw: &Path, folder: &Path) {
         Entry::File { bytes, .. } => certificates_of(&String::from_utf8_lossy(bytes)),
         _ => Vec::new(),
     };
-    let description = fs::read_to_string(folder.join("cluster.toml")).unwrap();
-    let subjects: Vec<&str> = description
-        .lines()
-        .filter_map(|l| l.strip_prefix("# Replaces "))
-        .collect();
-    let old: Vec<Certificate> = nodes
-        .values()
-        .flat_map(|files| files.values().flat_map(certificates))
-        .filter(|c| {
-            c.is_ca()
-                && subjects
-                    .iter()
-                    .any(|s| s.starts_with(&format!("{} (", c.subject())))
-        })
-        .collect();
+    let all = nodes.values().flat_map(|files| files.values());
+    let all: Vec<Certificate> = all.flat_map(certificates).collect();
+    let old = rotated(folder, &all);
     assert!(!old.is_empty(), "{what}");
     for phase in crate::common::phases(&plan) {
         let sets = table(&phase.join("NODES"));

@@ -1,8 +1,8 @@
 //! What is odd about a layout, and cannot be carried through: each is refused with a code and a place.
 
-use crate::common::{carota, edit};
+use crate::common::edit;
 use crate::layouts::{self, Layout};
-use crate::made::{collect, temporary};
+use crate::made::{plan_of, temporary};
 use crate::world::{copy, text};
 
 const UNIT: &str = "nodes/etcd-1/etc/systemd/system/etcd.service";
@@ -127,15 +127,11 @@ fn check(layout: Layout, cases: &[Case]) {
         if *file != "cluster.toml" {
             edit(&raw.path().join(file), from, to);
         }
-        collect(raw.path(), &layout.nodes(), folder.path());
-        let init = ["init", "snapshot", "--out", "cluster.toml"];
-        let mut output = carota(&init, folder.path());
-        if output.status.success() {
+        let output = plan_of(raw.path(), layout, folder.path(), |folder| {
             if *file == "cluster.toml" {
-                edit(&folder.path().join(file), from, to);
+                edit(&folder.join(file), from, to);
             }
-            output = carota(&["compile", "cluster.toml"], folder.path());
-        }
+        });
         let said = text(&output);
         assert_eq!(output.status.code(), Some(2), "{to}: {said}");
         assert!(said.contains(&format!("error[{code}]")), "{to}: {said}");
