@@ -186,8 +186,8 @@ fn g5_what_a_controller_owns_is_waited_for_and_never_applied() {
         let cluster = v.file(number, "CLUSTER");
         assert!(cluster.contains("wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t"));
         assert!(cluster.contains("wait-ca\tsecrets\tshop\tlegacy-token\tca.crt\t"));
-        assert!(!cluster.contains("apply\tcluster/configmaps.shop.kube-root-ca.crt"));
-        assert!(!cluster.contains("apply\tcluster/secrets"));
+        assert!(!cluster.contains("patch\tcluster/configmaps.shop.kube-root-ca.crt"));
+        assert!(!cluster.contains("patch\tcluster/secrets"));
     }
 }
 
@@ -505,11 +505,11 @@ fn g18_ca_bundles_are_narrowed_in_17() {
     ] {
         assert!(
             v.file(9, "CLUSTER")
-                .contains(&format!("apply\tcluster/{name}.yaml\n"))
+                .contains(&format!("patch\tcluster/{name}.yaml\t"))
         );
         assert!(
             v.file(17, "CLUSTER")
-                .contains(&format!("apply\tcluster/{name}.yaml\n"))
+                .contains(&format!("patch\tcluster/{name}.yaml\t"))
         );
     }
 }

@@ -1253,7 +1253,7 @@ fn the_log_says_what_was_done_when_where_and_how_it_ended() {
 #[test]
 fn the_way_back_is_in_reverse_order_through_nodes_and_cluster() {
     let fixture = two_phases();
-    let cluster = "apply\tcluster/x.yaml\n";
+    let cluster = "patch\tcluster/x.yaml\tmerge\n";
     put(&fixture.plan().join(SECOND).join("CHANGES"), "");
     put(&fixture.plan().join(SECOND).join("CLUSTER"), cluster);
     put(&fixture.plan().join(SECOND).join("CLUSTER-BACK"), cluster);
@@ -1684,7 +1684,7 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         // The other half of the plan, when it comes first.
         put(
             &fixture.plan().join(FIRST).join("CLUSTER"),
-            "apply\tcluster/x.yaml\n",
+            "patch\tcluster/x.yaml\tmerge\n",
         );
         set_key(&fixture, FIRST, "order", "cluster node");
         fixture.refused(
@@ -2211,7 +2211,7 @@ fn cluster_fixture() -> Fixture {
         &format!(
             "ack\tusers $(touch canary)\tevery user has the new kubeconfig\n\
              note\ta PodDisruptionBudget shop/web may be breached\n\
-             apply\tcluster/a b,c.yaml\n\
+             patch\tcluster/a b,c.yaml\tmerge\n\
              wait-ca\tsecrets\tkube-system\told-token\tca.crt\t{sum}\n\
              wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t{sum}\n\
              rollout\tdeployment\tshop\tweb\n\
@@ -2221,7 +2221,7 @@ fn cluster_fixture() -> Fixture {
     );
     put(
         &folder.join("CLUSTER-BACK"),
-        "apply\tcluster/back.yaml\nrollout\tdeployment\tshop\tweb\n",
+        "patch\tcluster/back.yaml\tmerge\nrollout\tdeployment\tshop\tweb\n",
     );
     put(
         &folder.join("cluster/a b,c.yaml"),
@@ -2245,7 +2245,6 @@ fn record_api(folder: &Path) {
         ("pods", "web-1-x Running 2999-01-01T00:00:00Z ReplicaSet/web-1\nweb-api-1-x Running 2001-01-01T00:00:00Z ReplicaSet/web-api-1\nweb-0-y Succeeded 2001-01-01T00:00:00Z ReplicaSet/web-0\n".to_owned()),
         ("auth", format!("kube-system {}\n", hex_of("old and new"))),
         ("auth.after", format!("kube-system {}\n", hex_of(CA))),
-        ("diff", String::new()),
         ("version", "{\n    \"minor\": \"34\",\n    \"minor\": \"34\",\n}\n".to_owned()),
     ] {
         put(&folder.join(name), &text);
@@ -2322,7 +2321,7 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         says(
             &run("apply", &[ack[0], ack[1], "--dry-run"]),
             0,
-            &["3 of 8: would apply cluster/a b,c.yaml", "not shown"],
+            &["3 of 8: would patch cluster/a b,c.yaml", "not shown"],
         );
         assert!(!folder.join("applied").exists() && !folder.join("state").exists());
 
@@ -2352,7 +2351,7 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         );
         assert_eq!(
             calls()
-                .matches("apply --validate=false --server-side --field-manager=carota --force-conflicts -f -")
+                .matches("patch -f - --type merge -p kind: Secret")
                 .count(),
             1,
             "{}",
@@ -2386,7 +2385,7 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         let applied = fs::read_to_string(folder.join("applied")).expect("applied");
         assert!(applied.ends_with("name: back\n"), "{applied}");
         says(&run("rollback", &[]), 0, &["nothing to do"]);
-        // Of Secrets one public key is asked; objects are printed as a whole by nobody.
+        // Of Secrets one public key is asked; they are printed as a whole by nobody.
         let whole = |line: &str| ["-o yaml", "-o json"].iter().any(|o| line.contains(o));
         assert!(
             calls()
@@ -2537,22 +2536,20 @@ fn what_a_later_phase_gave_people_is_asked_for_on_the_way_back() {
     });
 }
 
-/// Before Kubernetes 1.21 an APIService is not applied but merged, and looked at in the same way.
+/// Fields are patched into an object; an apply on the server's side may take others away. What would change is
+/// shown, and looked for afterwards.
 #[test]
-fn what_an_old_api_server_cannot_apply_is_merged() {
+fn an_object_is_patched_and_looked_at() {
     let fixture = Fixture::new(&[(FIRST, vec![]), (SECOND, vec![])]);
     let folder = fixture.plan().join(FIRST);
     for (list, file, bundle) in [
         ("CLUSTER", "cluster/a b,c.yaml", "both"),
         ("CLUSTER-BACK", "cluster/back.yaml", "old"),
     ] {
-        put(
-            &folder.join(list),
-            &format!("merge\t{file}\tapiservices.apiregistration.k8s.io\tv1.x\n"),
-        );
+        put(&folder.join(list), &format!("patch\t{file}\tstrategic\n"));
         put(
             &folder.join(file),
-            &format!("kind: APIService\nspec:\n  caBundle: {bundle}\n"),
+            &format!("kind: X\nmetadata:\n  name: x\nspec:\n  caBundle: {bundle}\n"),
         );
     }
     set_key(&fixture, FIRST, "cluster-uid", "uid-1");
@@ -2563,22 +2560,52 @@ fn what_an_old_api_server_cannot_apply_is_merged() {
             .join(format!("an api of \"{}\"", shell[0]));
         record_api(&folder);
         let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
-        let merged = || fs::read_to_string(folder.join("merged")).unwrap_or_default();
+        let there = folder.join("objects/x");
+        let object = |bundle: &str, marks: &str| {
+            let text =
+                format!("kind: X\nmetadata:\n{marks}  name: x\nspec:\n  caBundle: {bundle}\n");
+            put(&there, &text);
+        };
+        object("old", "");
         says(
             &run("apply", &["--dry-run"]),
             0,
-            &["1 of 1: would merge cluster/a b,c.yaml", "patched"],
+            &[
+                "1 of 1: would patch cluster/a b,c.yaml",
+                "-  caBundle: old\n+  caBundle: both\n",
+            ],
         );
-        assert_eq!(merged(), "");
-        says(&run("apply", &[]), 0, &["1 of 1: merge cluster/a b,c.yaml"]);
-        assert!(merged().contains("caBundle: both"), "{}", merged());
+        let calls = || fs::read_to_string(folder.join("calls")).expect("calls");
+        let writes =
+            || calls().matches("-p kind: X").count() - calls().matches("both\n --dry-run").count();
+        assert_eq!(writes(), 0, "{}", calls());
+        says(&run("apply", &[]), 0, &["1 of 1: patch cluster/a b,c.yaml"]);
+        assert_eq!(writes(), 1, "{}", calls());
         says(&run("verify", &[]), 0, &["verified"]);
-        put(&folder.join("merged"), "by hand");
-        says(&run("verify", &[]), 24, &["the cluster differs"]);
+        // Who wrote what, and how often, is no difference.
+        object(
+            "both",
+            "  generation: 7\n  managedFields:\n  - apiVersion: v1\n    fieldsV1:\n      f:spec: {}\n  resourceVersion: \"9\"\n",
+        );
+        says(&run("verify", &[]), 0, &["verified"]);
+        object("by hand", "");
+        says(
+            &run("verify", &[]),
+            24,
+            &[
+                "the cluster differs\n",
+                "-  caBundle: by hand\n+  caBundle: both\n",
+            ],
+        );
+        object("both", "");
         says(&run("rollback", &[]), 0, &["is rolled back"]);
-        assert!(merged().contains("caBundle: old"), "{}", merged());
-        let calls = fs::read_to_string(folder.join("calls")).expect("calls");
-        assert!(!calls.contains("--server-side"), "{calls}");
+        let now = fs::read_to_string(&there).expect("object");
+        assert!(now.contains("caBundle: old"), "{now}");
+        assert!(
+            !calls().contains("apply") && calls().contains("--type strategic"),
+            "{}",
+            calls()
+        );
     });
 }
 
@@ -2591,10 +2618,10 @@ fn faulty_cluster() -> Fixture {
         &folder.join("CLUSTER"),
         &format!(
             "ack\tusers\tevery user has the new kubeconfig\n\
-             apply\tcluster/a b,c.yaml\n\
+             patch\tcluster/a b,c.yaml\tmerge\n\
              wait-ca\tsecrets\tkube-system\told-token\tca.crt\t{sum}\n\
              rollout\tdeployment\tshop\tweb\n\
-             apply\tcluster/more.yaml\n\
+             patch\tcluster/more.yaml\tmerge\n\
              prune-auth\tclient-ca-file\tcluster/ca.crt\n"
         ),
     );
@@ -2611,7 +2638,7 @@ fn faulty_cluster() -> Fixture {
     }
     put(
         &folder.join("CLUSTER-BACK"),
-        "apply\tcluster/back-more.yaml\nrollout\tdeployment\tshop\tweb\napply\tcluster/back.yaml\n",
+        "patch\tcluster/back-more.yaml\tmerge\nrollout\tdeployment\tshop\tweb\npatch\tcluster/back.yaml\tmerge\n",
     );
     fixture.seal();
     fixture
@@ -2732,7 +2759,7 @@ fn names_from_the_cluster_are_only_names() {
         &format!(
             "ack\t{evil}\tPodDisruptionBudget {evil}\n\
              note\tPodDisruptionBudget {evil}/{evil} may be breached\n\
-             apply\tcluster/{evil}.yaml\n\
+             patch\tcluster/{evil}.yaml\tmerge\n\
              wait-ca\tsecrets\t{evil}\t{evil}\tca.crt\t{sum}\n\
              wait-ca-all\tconfigmaps\t{evil}\tca.crt\t{sum}\n\
              rollout\t{evil}\t{evil}\t{evil}\n\

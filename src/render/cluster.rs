@@ -1,23 +1,23 @@
 //! What a phase does with kubectl: the tables CLUSTER and, for the way back, CLUSTER-BACK, and the
 //! objects to apply.
 //!
-//! An object is applied with nothing but the fields that change (server-side apply with a field
-//! manager of its own), waited for where a controller owns it, or pruned.
+//! An object is patched with nothing but the fields that change, waited for where a controller owns it, or
+//! pruned. It is not applied: what `kubectl apply --server-side` finds made by `kubectl apply` it takes over
+//! whole, and then removes every field that it was not given (kubectl,
+//! pkg/cmd/apply/apply.go, `migrateToSSAIfNecessary`; seen on 1.34.4).
 
 use std::collections::BTreeMap;
 
 use crate::digest::sha256;
 use crate::phases::{Act, Action, Done, Part};
 use crate::rotation::decode_pem;
-use crate::spec::Version;
 use crate::state::{ObjectId, State};
-use crate::trust::versions;
 use serde_json::{Map, Value, json};
 
 /// Who owns what changes in an object (DESIGN.md, rule 9).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
-    /// carota applies the field.
+    /// carota writes the field.
     Applied,
     /// The controller manager writes it; it is waited for.
     Awaited,
@@ -51,16 +51,12 @@ pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership
     }
 }
 
-/// Whether an APIService is changed by a merge patch, where it cannot be applied. Its one changed field is no
-/// part of a list.
-fn merges_services(kubernetes: Version) -> bool {
-    !versions::APPLIES_SERVICES.holds(kubernetes)
-}
-
-/// One object as it is applied.
-struct Applied {
+/// One object as it is patched.
+struct Patched {
     file: String,
     text: String,
+    /// The kind of patch, as kubectl calls it.
+    how: &'static str,
 }
 
 /// A phase's part in the cluster.
@@ -73,16 +69,14 @@ pub struct ClusterPart {
     undoing: Vec<String>,
     applied: BTreeMap<String, String>,
     fills_tokens: bool,
-    merges_services: bool,
     /// The objects that change, with who owns the change.
     pub objects: Vec<(ObjectId, Ownership)>,
 }
 
 /// Derives it from the states on both sides of each cluster step.
-pub fn of(done: &Done, fills_tokens: bool, kubernetes: Version) -> ClusterPart {
+pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
     let mut out = ClusterPart {
         fills_tokens,
-        merges_services: merges_services(kubernetes),
         ..ClusterPart::default()
     };
     let mut before = &done.before;
@@ -137,8 +131,8 @@ impl ClusterPart {
             self.objects.push((id.clone(), owner));
             match owner {
                 Ownership::Applied => {
-                    let forth = self.apply(&id, old, new, "");
-                    let undo = self.apply(&id, new, old, "back-");
+                    let forth = self.patch(&id, old, new, "");
+                    let undo = self.patch(&id, new, old, "back-");
                     self.lines.push(forth);
                     let mut undo = vec![undo];
                     if rolled.contains(&&id) {
@@ -220,16 +214,10 @@ impl ClusterPart {
     }
 
     /// Adds the file that takes an object from `old` to `new`, and gives its line.
-    fn apply(&mut self, id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> String {
-        let Applied { file, text } = applied(id, old, new, prefix);
+    fn patch(&mut self, id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> String {
+        let Patched { file, text, how } = patched(id, old, new, prefix);
         self.applied.insert(file.clone(), text);
-        if self.merges_services && &*id.kind == "apiservices" {
-            return format!(
-                "merge\t{file}\t{}.apiregistration.k8s.io\t{}\n",
-                id.kind, id.name
-            );
-        }
-        format!("apply\t{file}\n")
+        format!("patch\t{file}\t{how}\n")
     }
 
     fn prune(&mut self, id: &ObjectId, old: &Value, new: &Value) {
@@ -338,8 +326,9 @@ fn wait_for_secret(id: &ObjectId, object: &Value) -> String {
     )
 }
 
-/// The object with only its identity and the fields that differ, as YAML.
-pub fn difference(id: &ObjectId, old: &Value, new: &Value) -> Value {
+/// The object with only its identity and the fields that differ; those that are gone as null if they are asked
+/// for, as a patch wants them.
+pub fn difference(id: &ObjectId, old: &Value, new: &Value, gone: bool) -> Value {
     let mut out = Map::new();
     for key in ["apiVersion", "kind"] {
         if let Some(value) = new.get(key) {
@@ -351,22 +340,8 @@ pub fn difference(id: &ObjectId, old: &Value, new: &Value) -> Value {
     if !id.namespace.is_empty() {
         metadata.insert("namespace".into(), json!(&*id.namespace));
     }
-    // The API refuses a change of a Secret's type, and takes Opaque where none is named.
-    if &*id.kind == "secrets"
-        && let Some(kind) = new.get("type")
-    {
-        out.insert("type".into(), kind.clone());
-        // A token Secret must name its account whenever it is applied; the token stays.
-        let account = "kubernetes.io/service-account.name";
-        if let Some(name) = new
-            .pointer("/metadata/annotations")
-            .and_then(|a| a.get(account))
-        {
-            metadata.insert("annotations".into(), json!({ account: name }));
-        }
-    }
     out.insert("metadata".into(), Value::Object(metadata));
-    if let Some(Value::Object(changed)) = changed_fields(old, new) {
+    if let Some(Value::Object(changed)) = changed_fields(old, new, gone) {
         for (key, value) in changed {
             out.entry(key).or_insert(value);
         }
@@ -376,25 +351,29 @@ pub fn difference(id: &ObjectId, old: &Value, new: &Value) -> Value {
 
 /// The part of `new` that differs from `old`. Items of lists keep their `name`, by which the API
 /// merges them.
-fn changed_fields(old: &Value, new: &Value) -> Option<Value> {
+fn changed_fields(old: &Value, new: &Value, gone: bool) -> Option<Value> {
     match (old, new) {
         (Value::Object(before), Value::Object(after)) => {
             let mut out = Map::new();
             for (key, value) in after {
                 let changed = match before.get(key) {
-                    Some(old) => changed_fields(old, value),
+                    Some(old) => changed_fields(old, value, gone),
                     None => Some(value.clone()),
                 };
                 if let Some(changed) = changed {
                     out.insert(key.clone(), changed);
                 }
             }
+            if gone {
+                let lacking = before.iter().filter(|(key, _)| !after.contains_key(*key));
+                out.extend(lacking.map(|(key, value)| (key.clone(), removed(value))));
+            }
             (!out.is_empty()).then_some(Value::Object(out))
         }
         (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
             let mut out = Vec::new();
             for (old, new) in before.iter().zip(after) {
-                if let Some(Value::Object(mut changed)) = changed_fields(old, new) {
+                if let Some(Value::Object(mut changed)) = changed_fields(old, new, gone) {
                     if let Some(name) = new.get("name") {
                         changed.insert("name".into(), name.clone());
                     }
@@ -407,16 +386,43 @@ fn changed_fields(old: &Value, new: &Value) -> Option<Value> {
     }
 }
 
-fn applied(id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> Applied {
+/// What takes a field away, and of a map each of its keys: others may have put theirs beside them.
+fn removed(value: &Value) -> Value {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let keys = map.iter().map(|(key, value)| (key.clone(), removed(value)));
+            Value::Object(keys.collect())
+        }
+        _ => Value::Null,
+    }
+}
+
+fn patched(id: &ObjectId, old: &Value, new: &Value, prefix: &str) -> Patched {
     let place = [&*id.kind, &*id.namespace, &*id.name]
         .iter()
         .filter(|part| !part.is_empty())
         .copied()
         .collect::<Vec<_>>()
         .join(".");
-    Applied {
+    let patch = difference(id, old, new, true);
+    Patched {
         file: format!("cluster/{prefix}{place}.yaml"),
-        text: to_yaml(&difference(id, old, new)),
+        how: if has_list(&patch) {
+            "strategic"
+        } else {
+            "merge"
+        },
+        text: to_yaml(&patch),
+    }
+}
+
+/// Whether a patch changes items of a list, such as a configuration's webhooks: only a strategic patch merges
+/// them by their names, and the API knows how for its own kinds.
+fn has_list(patch: &Value) -> bool {
+    match patch {
+        Value::Array(_) => true,
+        Value::Object(map) => map.values().any(has_list),
+        _ => false,
     }
 }
 
@@ -430,33 +436,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_api_server_is_not_asked_to_apply_an_apiservice() {
-        let line = |kind, minor| {
-            let kubernetes = Version {
-                major: 1,
-                minor,
-                patch: 2,
-            };
-            let mut part = ClusterPart {
-                merges_services: merges_services(kubernetes),
-                ..ClusterPart::default()
-            };
-            let at = |bundle| json!({"spec": {"caBundle": bundle}});
-            part.apply(&ObjectId::new(kind, "", "x"), &at("old"), &at("new"), "")
+    fn items_of_lists_are_merged_by_their_names() {
+        let how = |old: Value, new: Value| {
+            let id = ObjectId::new("x", "", "x");
+            let line = ClusterPart::default().patch(&id, &old, &new, "");
+            line.trim_end().rsplit('\t').next().unwrap().to_owned()
         };
-        assert_eq!(
-            line("apiservices", 20),
-            "merge\tcluster/apiservices.x.yaml\tapiservices.apiregistration.k8s.io\tx\n"
-        );
-        assert_eq!(
-            line("apiservices", 21),
-            "apply\tcluster/apiservices.x.yaml\n"
-        );
-        assert_eq!(line("configmaps", 20), "apply\tcluster/configmaps.x.yaml\n");
+        let at = |bundle| json!({"spec": {"caBundle": bundle, "groups": ["a"]}});
+        assert_eq!(how(at("old"), at("new")), "merge");
+        let at =
+            |bundle| json!({"webhooks": [{"name": "a", "clientConfig": {"caBundle": bundle}}]});
+        assert_eq!(how(at("old"), at("new")), "strategic");
     }
 
     #[test]
-    fn an_object_is_applied_with_the_changed_fields_only() {
+    fn an_object_is_patched_with_the_changed_fields_only() {
         let id = ObjectId::new("validatingwebhookconfigurations", "", "policy");
         let old = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -469,7 +463,7 @@ mod tests {
         let mut new = old.clone();
         new["webhooks"][0]["clientConfig"]["caBundle"] = json!("new");
         assert_eq!(
-            difference(&id, &old, &new),
+            difference(&id, &old, &new, true),
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "ValidatingWebhookConfiguration",
@@ -480,13 +474,18 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_field_is_left_out_so_that_its_manager_gives_it_up() {
+    fn a_field_that_goes_is_taken_away_by_itself() {
         let id = ObjectId::new("deployments", "shop", "web");
         let old = json!({"kind": "Deployment", "spec": {"annotations": {"x": "1"}, "replicas": 3}});
         let new = json!({"kind": "Deployment", "spec": {"replicas": 3}});
+        let named = json!({"name": "web", "namespace": "shop"});
         assert_eq!(
-            difference(&id, &old, &new),
-            json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}})
+            difference(&id, &old, &new, true),
+            json!({"kind": "Deployment", "metadata": named, "spec": {"annotations": {"x": null}}})
+        );
+        assert_eq!(
+            difference(&id, &old, &new, false),
+            json!({"kind": "Deployment", "metadata": named})
         );
     }
 }

@@ -276,7 +276,7 @@ fn objects(before: &State, after: &State, fills_tokens: bool) -> Vec<Section> {
             continue;
         };
         let yaml = |from, to| {
-            let mut value = difference(&id, from, to);
+            let mut value = difference(&id, from, to, false);
             // The names stand above; without them equal changes share one section.
             if let Some(map) = value.as_object_mut() {
                 map.remove("metadata");

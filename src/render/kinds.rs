@@ -155,12 +155,12 @@ pub static KINDS: [Kind; 31] = [
     kind(
         "plan/NN/cluster/back-*.yaml",
         "an object for the way back, with nothing but the fields that change",
-        "It is applied by rollback.sh with carota as field manager, so that other fields and their owners are left alone.",
+        "rollback.sh patches the object with it: all other fields are left alone; null takes away what the phase had added.",
     ),
     kind(
         "plan/NN/cluster/*.yaml",
-        "an object to apply, with nothing but the fields that change",
-        "It is applied on the server's side with carota as field manager, so that other fields and their owners are left alone.",
+        "a patch of an object: its name and nothing but the fields that change",
+        "apply.sh patches the object with it: all other fields, and items of lists by other names, are left alone.",
     ),
     kind(
         "plan/NN/users/*.kubeconfig",

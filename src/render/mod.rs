@@ -161,7 +161,7 @@ impl<'a> Renderer<'a> {
     fn directory(&self, done: Arc<Done>, changes: Changes) -> Result<Rendered> {
         let view = PhaseView {
             changes,
-            cluster: cluster::of(&done, self.fills_tokens, self.rotation.spec.kubernetes),
+            cluster: cluster::of(&done, self.fills_tokens),
             diff: diff::of(&done, self.fills_tokens),
             done,
         };

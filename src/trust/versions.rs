@@ -22,13 +22,6 @@ pub const BOUND_TOKENS: Since = Since {
     source: "K pkg/features/kube_features.go, BoundServiceAccountTokenVolume: beta and on since 1.21",
 };
 
-/// An API server merges an APIService that is applied server-side; before that it panics, since the aggregator has no
-/// `OpenAPI` configuration when it installs its own group.
-pub const APPLIES_SERVICES: Since = Since {
-    minor: 21,
-    source: "seen on 1.20.2; G pkg/apiserver/apiserver.go",
-};
-
 /// A kubelet takes notice of the end of a startup probe by itself; before that, when it looks at all pods.
 pub const NOTICES_STARTUP: Since = Since {
     minor: 21,
@@ -77,7 +70,7 @@ mod tests {
         assert!(note("2.0.0").is_some());
         assert!(note("1.12.9").unwrap().contains("older than 1.13"));
         assert!(!BOUND_TOKENS.holds(Version::parse("1.20.2").unwrap()));
-        for since in [BOUND_TOKENS, APPLIES_SERVICES, NOTICES_STARTUP] {
+        for since in [BOUND_TOKENS, NOTICES_STARTUP] {
             assert!(!since.source.is_empty());
         }
         assert!(BOUND_TOKENS.source.contains("1.21"));

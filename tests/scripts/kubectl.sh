@@ -24,19 +24,19 @@ case "$*" in
   *'get pods -n kube-system -l tier'*) cat "$CLUSTER/static-pods" ;;
   *'get pods'*) cat "$CLUSTER/pods" ;;
   'version -o json' | *' version -o json') cat "$CLUSTER/version" ;;
-  *'apply --validate=false --server-side'*)
+  'patch -f - --type '*)
     cat >"$CLUSTER/stdin"
-    cat "$CLUSTER/stdin" >>"$CLUSTER/applied"
     mkdir -p "$CLUSTER/objects"
-    mv "$CLUSTER/stdin" "$CLUSTER/objects/$(sed -n 's/^  name: //p' "$CLUSTER/stdin")"
-    echo 'configmap/x serverside-applied'
-    ;;
-  *'diff --server-side'*) cat >/dev/null && cat "$CLUSTER/diff" && [ ! -s "$CLUSTER/diff" ] ;;
-  *'patch apiservices.apiregistration.k8s.io '*)
-    all=$*
-    printf '%s\n' "${all##* -p }" >"$CLUSTER/stdin"
-    case $all in *--dry-run=server*) ;; *) cp "$CLUSTER/stdin" "$CLUSTER/merged" ;; esac
-    if cmp -s "$CLUSTER/stdin" "$CLUSTER/merged"; then echo 'apiservice/x patched (no change)'; else echo 'apiservice/x patched'; fi
+    there=$CLUSTER/objects/$(sed -n 's/^  name: //p' "$CLUSTER/stdin")
+    case "$*" in
+      *' -p {} --dry-run=server -o yaml') [ ! -e "$there" ] || cat "$there" ;;
+      *' --dry-run=server -o yaml') cat "$CLUSTER/stdin" ;;
+      *)
+        cat "$CLUSTER/stdin" >>"$CLUSTER/applied"
+        mv "$CLUSTER/stdin" "$there"
+        echo 'configmap/x patched'
+        ;;
+    esac
     ;;
   *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
   *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;

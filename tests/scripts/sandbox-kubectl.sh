@@ -43,15 +43,17 @@ case "$*" in
   *'get nodes'*) cat "$CLUSTER/nodes" ;;
   *'get pods -n kube-system -l tier'*) sed 's/.*/& kube-apiserver-& True/' "$CLUSTER/control-planes" ;;
   *'-n shop get pods'*) cat "$CLUSTER/pods" ;;
-  *'apply --validate=false --server-side'*)
+  'patch -f - --type '*)
     cat >"$CLUSTER/stdin"
     name=$(object)
-    mv "$CLUSTER/stdin" "$CLUSTER/objects/$name"
-    echo "$name serverside-applied"
-    ;;
-  *'diff --server-side'*)
-    cat >"$CLUSTER/stdin"
-    cmp "$CLUSTER/stdin" "$CLUSTER/objects/$(object)"
+    case "$*" in
+      *' -p {} --dry-run=server -o yaml') [ ! -e "$CLUSTER/objects/$name" ] || cat "$CLUSTER/objects/$name" ;;
+      *' --dry-run=server -o yaml') cat "$CLUSTER/stdin" ;;
+      *)
+        mv "$CLUSTER/stdin" "$CLUSTER/objects/$name"
+        echo "$name patched"
+        ;;
+    esac
     ;;
   *'rollout status'*) echo 'successfully rolled out' ;;
   *'-n kube-system patch configmap extension-apiserver-authentication'*)
