@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 2 files on 2 nodes
-# Cluster: apply 1, rollout 1, wait-ca-all 1
+# Cluster: patch 1, rollout 1, wait-ca-all 1
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

@@ -6,7 +6,7 @@
 # pods; every pod with a mounted ServiceAccount counts (gap G10).
 #
 # Nodes: nothing
-# Cluster: apply 4, rollout 4
+# Cluster: patch 4, rollout 4
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

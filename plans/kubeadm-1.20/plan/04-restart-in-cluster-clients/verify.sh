@@ -6,7 +6,7 @@
 # pods; every pod with a mounted ServiceAccount counts (gap G10).
 #
 # Nodes: nothing
-# Cluster: apply 4, rollout 4
+# Cluster: patch 4, rollout 4
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

@@ -6,7 +6,7 @@
 # present from 14 on.
 #
 # Nodes: nothing
-# Cluster: apply 1, merge 1
+# Cluster: patch 2
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

@@ -6,7 +6,7 @@
 # present from 14 on.
 #
 # Nodes: nothing
-# Cluster: apply 1, merge 1
+# Cluster: patch 2
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 3 files on 3 nodes
-# Cluster: apply 6, merge 1, rollout 4, wait-ca 36, wait-ca-all 1
+# Cluster: patch 7, rollout 4, wait-ca 36, wait-ca-all 1
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

@@ -6,7 +6,7 @@
 # pods; every pod with a mounted ServiceAccount counts (gap G10).
 #
 # Nodes: nothing
-# Cluster: apply 2, rollout 2
+# Cluster: patch 2, rollout 2
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

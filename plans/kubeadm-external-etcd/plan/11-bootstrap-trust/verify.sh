@@ -5,7 +5,7 @@
 # would trust the wrong CA (gap G11). With both CAs in it, `kubeadm join` accepts a pin of either.
 #
 # Nodes: nothing
-# Cluster: apply 1, note 1
+# Cluster: note 1, patch 1
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

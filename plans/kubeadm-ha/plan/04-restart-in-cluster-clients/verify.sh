@@ -6,7 +6,7 @@
 # pods; every pod with a mounted ServiceAccount counts (gap G10).
 #
 # Nodes: nothing
-# Cluster: apply 5, gate-pods 1, note 1, rollout 5
+# Cluster: gate-pods 1, note 1, patch 5, rollout 5
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

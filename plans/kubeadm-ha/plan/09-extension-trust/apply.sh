@@ -6,7 +6,7 @@
 # present from 14 on.
 #
 # Nodes: nothing
-# Cluster: apply 5
+# Cluster: patch 5
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.

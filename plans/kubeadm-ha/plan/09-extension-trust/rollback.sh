@@ -6,7 +6,7 @@
 # present from 14 on.
 #
 # Nodes: nothing
-# Cluster: apply 5
+# Cluster: patch 5
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

@@ -6,7 +6,7 @@
 # present from 14 on.
 #
 # Nodes: nothing
-# Cluster: apply 5
+# Cluster: patch 5
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

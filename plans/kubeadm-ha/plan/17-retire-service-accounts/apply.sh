@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 3 files on 3 nodes
-# Cluster: apply 11, gate-pods 1, rollout 5, wait-ca 1, wait-ca-all 1
+# Cluster: gate-pods 1, patch 11, rollout 5, wait-ca 1, wait-ca-all 1
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.

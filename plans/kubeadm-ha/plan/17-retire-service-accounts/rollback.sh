@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 3 files on 3 nodes
-# Cluster: apply 11, gate-pods 1, rollout 5, wait-ca 1, wait-ca-all 1
+# Cluster: gate-pods 1, patch 11, rollout 5, wait-ca 1, wait-ca-all 1
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

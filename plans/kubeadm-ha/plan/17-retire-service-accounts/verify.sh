@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 3 files on 3 nodes
-# Cluster: apply 11, gate-pods 1, rollout 5, wait-ca 1, wait-ca-all 1
+# Cluster: gate-pods 1, patch 11, rollout 5, wait-ca 1, wait-ca-all 1
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

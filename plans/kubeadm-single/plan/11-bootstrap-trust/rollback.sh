@@ -5,7 +5,7 @@
 # would trust the wrong CA (gap G11). With both CAs in it, `kubeadm join` accepts a pin of either.
 #
 # Nodes: nothing
-# Cluster: apply 1, note 1
+# Cluster: note 1, patch 1
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 1 files on 1 node
-# Cluster: apply 3, rollout 2, wait-ca-all 1
+# Cluster: patch 3, rollout 2, wait-ca-all 1
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.

@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 1 files on 1 node
-# Cluster: apply 3, rollout 2, wait-ca-all 1
+# Cluster: patch 3, rollout 2, wait-ca-all 1
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.

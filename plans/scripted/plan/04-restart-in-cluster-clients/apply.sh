@@ -6,7 +6,7 @@
 # pods; every pod with a mounted ServiceAccount counts (gap G10).
 #
 # Nodes: nothing
-# Cluster: apply 2, rollout 2
+# Cluster: patch 2, rollout 2
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.

@@ -5,7 +5,7 @@
 # would trust the wrong CA (gap G11). With both CAs in it, `kubeadm join` accepts a pin of either.
 #
 # Nodes: nothing
-# Cluster: apply 1, note 1
+# Cluster: note 1, patch 1
 #
 # This script carries the phase out, here: on this node, or with --cluster on the cluster. It checks
 # before it writes, can be started again at any time, and tells with --dry-run what it would do; see --help.

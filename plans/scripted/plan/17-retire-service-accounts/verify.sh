@@ -6,7 +6,7 @@
 # their templates.
 #
 # Nodes: 4 files on 2 nodes
-# Cluster: apply 3, rollout 2, wait-ca-all 1
+# Cluster: patch 3, rollout 2, wait-ca-all 1
 #
 # This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
 # changes nothing; see --help.

@@ -145,10 +145,10 @@ perform() {
   [ "$i" -gt "$progress" ] || return 0
   case $op in
     note | ack) ;;
-    apply | merge)
-      say "$i of $total: $op $a"
+    patch)
+      say "$i of $total: patch $a"
       k_write >"$work/out" 2>&1 ||
-        { visible <"$work/out" >&2 && die 1 "kubectl could not $op $a (see above); start again when the reason is gone"; }
+        { visible <"$work/out" >&2 && die 1 "kubectl could not patch $a (see above); start again when the reason is gone"; }
       visible <"$work/out"
       ;;
     rollout)
@@ -312,34 +312,48 @@ holds_prune() {
 # is_secret FILE: then nothing of it is shown
 is_secret() { awk '/^[- ]*kind: *"?Secret/ { found = 1 } END { exit !found }' "$1"; }
 
-# k_write [--dry-run=server]: the fields of an object's file into the cluster
-k_write() {
-  case $op in
-    merge) k patch "$b" "$c" --type merge "$@" -p "$(cat "$dir/$a")" ;;
-    # By standard input: kubectl splits the argument of -f at commas. Not validated here: an old kubectl
-    # wants every required field, and these objects hold only what changes; the API judges the result.
-    *) k_from "$dir/$a" apply --validate=false --server-side --field-manager=carota --force-conflicts -f - ;;
-  esac
+# k_write ARGUMENTS…: the fields of an object's file into the object, and nothing else of it. A patch, since nothing may be
+# taken away: of an object that was made by `kubectl apply`, `kubectl apply --server-side` first gives all fields to the
+# new manager, and then removes those that its file lacks. By standard input: kubectl splits the argument of -f at commas.
+k_write() { k_patch "$(cat "$dir/$a")" "$@"; }
+
+# k_patch TEXT ARGUMENTS…: kubectl's patch of the object that a file names
+k_patch() {
+  with=$1
+  shift
+  k_from "$dir/$a" patch -f - --type "$b" -p "$with" "$@"
 }
 
-# k_diff: 0 when the cluster holds the fields of an object's file
-k_diff() {
-  case $op in
-    merge) k_write --dry-run=server >"$work/merged" && cat "$work/merged" && grep -q '(no change)' "$work/merged" ;;
-    *) k_from "$dir/$a" diff --server-side --field-manager=carota --force-conflicts -f - ;;
-  esac
+# k_differs: 0 when the object lacks fields of its file, with what would change; 1 when it has them all
+k_differs() {
+  # what an empty patch would leave, for the same form
+  k_patch '{}' --dry-run=server -o yaml >"$work/there" && k_write --dry-run=server -o yaml >"$work/then" || return 0
+  without_marks <"$work/there" >"$work/there.plain"
+  without_marks <"$work/then" >"$work/then.plain"
+  sha "$work/there.plain"
+  before=$sum
+  sha "$work/then.plain"
+  [ "$before" != "$sum" ] || return 1
+  show_diff "/$a" "$work/there.plain" "$work/then.plain"
+}
+
+# without_marks: an object without what every write changes, and who wrote what
+without_marks() {
+  awk '/^  managedFields:/ { skip = 1; next } skip && /^( ? ?[^ -])/ { skip = 0 }
+    !skip && !/^  (resourceVersion|generation): /'
 }
 
 tell() {
   case $op in
     note) return 0 ;;
     ack) say "$i of $total: needs --ack $a" ;;
-    apply | merge)
-      say "$i of $total: would $op $a"
+    patch)
+      say "$i of $total: would patch $a"
       if is_secret "$dir/$a"; then
         say "  (Secrets: not shown; the file holds only what is public)"
       else
-        k_diff 2>&1 | visible || :
+        k_differs >"$work/out" 2>&1 || echo '  (nothing would change)' >"$work/out"
+        visible <"$work/out"
       fi
       ;;
     *) say "$i of $total: would $op $a $b $c" ;;
@@ -348,13 +362,13 @@ tell() {
 
 verify_one() {
   case $op in
-    apply | merge)
-      # 0: no difference, 1: some. Secrets are shown by nobody; their public part has a wait-ca.
-      is_secret "$dir/$a" || k_diff >"$work/out" 2>&1 || {
+    patch)
+      # Secrets are shown by nobody; their public part has a wait-ca.
+      if ! is_secret "$dir/$a" && k_differs >"$work/out" 2>&1; then
         failed=1
         say "$a: the cluster differs"
         visible <"$work/out"
-      }
+      fi
       ;;
     rollout) k_rolled || { failed=1 && say "$a $b/$c: its rollout has not ended"; } ;;
     prune-auth) holds_prune || { failed=1 && say "$a of kube-system/extension-apiserver-authentication is not as written"; } ;;
