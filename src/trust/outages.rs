@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::edges::{Edge, Kind, Place, workloads};
+use super::edges::{Edge, Kind, Place};
 use super::inputs::Inputs;
 use crate::diagnostic::Result;
 use crate::layout::Program;
@@ -182,27 +182,23 @@ fn local_kubelets(edges: &[(Place, Edge)]) -> BTreeSet<NodeName> {
 /// The restarted workloads that have no pod left meanwhile.
 fn workloads_away(state: &State, restarted: &BTreeSet<Process>) -> Vec<String> {
     let mut out = Vec::new();
-    if !restarted.iter().any(|p| matches!(p, Process::Workload(_))) {
-        return out;
-    }
-    for workload in workloads(state) {
-        if !restarted.contains(&Process::Workload(workload.id.clone())) {
+    for process in restarted {
+        let Process::Workload(id) = process else {
             continue;
-        }
-        let text = |pointer: &str| workload.object.pointer(pointer).and_then(Value::as_str);
-        let replicas = workload
-            .object
-            .pointer("/spec/replicas")
-            .and_then(Value::as_u64)
-            .unwrap_or(1);
-        let away = match &*workload.id.kind {
-            "deployments" => text("/spec/strategy/type") == Some("Recreate"),
-            "statefulsets" => replicas == 1,
-            "pods" => true,
+        };
+        let Some(object) = state.object(id) else {
+            continue;
+        };
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let replicas = object.pointer("/spec/replicas").and_then(Value::as_u64);
+        let away = match &*id.kind {
+            "deployments" => replicas != Some(0) && text("/spec/strategy/type") == Some("Recreate"),
+            "statefulsets" => replicas.unwrap_or(1) == 1,
+            "pods" => !matches!(text("/status/phase"), Some("Succeeded" | "Failed")),
             _ => false,
         };
         if away {
-            out.push(workload.id.to_string());
+            out.push(id.to_string());
         }
     }
     out

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::artifacts::{Held, Started};
 use super::super::inputs::{HistoryId, InputId, KubeconfigOf, What};
 use super::super::versions;
-use super::workloads::{Workload, workloads};
+use super::workloads::Workload;
 use super::{Check, Edge, Host, Kind, Reader, closed};
 use crate::diagnostic::Result;
 use crate::layout::{Program, snapshot_file};
@@ -207,7 +207,7 @@ impl Reader<'_, '_> {
     /// The folders and files of the host that workloads mount and that can hold kubeconfigs.
     fn host_mounts(&self) -> Vec<(ObjectId, String)> {
         let mut out = Vec::new();
-        for workload in workloads(self.start) {
+        for workload in self.workloads.iter() {
             let volumes = workload.spec.get("volumes").and_then(Value::as_array);
             for volume in volumes.into_iter().flatten() {
                 let path = volume.pointer("/hostPath/path").and_then(Value::as_str);
@@ -277,8 +277,8 @@ impl Reader<'_, '_> {
         let host = address.unwrap_or("kubernetes.default.svc").to_owned();
         // Thousands of workloads would be as many clients of thousands of kubelets.
         let mut alike: BTreeMap<HistoryId, (InputId, Vec<String>)> = BTreeMap::new();
-        for workload in workloads(self.start) {
-            let objects = self.published_to(&workload);
+        for workload in self.workloads.clone().iter() {
+            let objects = self.published_to(workload);
             if !workload.uses_api(self.start) && !workload.mounts_token_secret(self.start) {
                 continue;
             }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::super::artifacts::{Held, UserView, WEBHOOK_FLAGS, host_of};
 use super::super::inputs::{InputId, KubeconfigOf, What};
 use super::super::judge::{Credential, Trust};
-use super::workloads::workloads;
 use super::{Check, Edge, Host, Kind, Reader, certificate};
 use crate::diagnostic::Result;
 use crate::state::{ObjectId, Process};
@@ -262,8 +261,9 @@ impl<'a> Reader<'_, 'a> {
                     continue;
                 }
                 let pointer = format!("/data/{}", key.replace('~', "~0").replace('/', "~1"));
-                let mounting: Vec<_> = workloads(self.start)
-                    .into_iter()
+                let mounting: Vec<_> = self
+                    .workloads
+                    .iter()
                     .filter(|w| w.id.namespace == id.namespace && w.mounts_secret(&id.name))
                     .map(|w| Some(Process::Workload(w.id.clone())))
                     .collect();

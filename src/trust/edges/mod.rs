@@ -25,6 +25,7 @@ use crate::names::{NodeName, NodePath};
 use crate::spec::{Role as NodeRole, Version};
 use crate::state::{ObjectId, Process, State};
 
+use workloads::Workload;
 pub use workloads::workloads;
 
 /// Kinds of edges: the rows of the matrix.
@@ -168,6 +169,7 @@ pub struct Reader<'r, 'a> {
     kubernetes: Version,
     /// Which node a host name or address belongs to.
     hosts: BTreeMap<String, NodeName>,
+    workloads: Rc<Vec<Workload<'a>>>,
     api_servers: Vec<ApiServer>,
     members: Vec<Member>,
     kubelets: BTreeMap<NodeName, Rc<Configured>>,
@@ -195,6 +197,7 @@ pub fn read(
         start,
         kubernetes,
         hosts: BTreeMap::new(),
+        workloads: Rc::new(workloads(start)),
         api_servers: Vec::new(),
         members: Vec::new(),
         kubelets: BTreeMap::new(),

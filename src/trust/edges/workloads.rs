@@ -10,8 +10,6 @@ use crate::state::{ObjectId, State};
 pub struct Workload<'s> {
     /// The workload, or the pod that no other rolls.
     pub id: ObjectId,
-    /// Its object.
-    pub object: &'s Value,
     /// The pods' spec.
     pub spec: &'s Value,
     /// Whether its pods stay; those of a `CronJob` come and go.
@@ -92,7 +90,6 @@ pub fn workloads(state: &State) -> Vec<Workload<'_>> {
             if let Some(spec) = object.pointer("/spec/template/spec").filter(|_| !none) {
                 out.push(Workload {
                     id: id.clone(),
-                    object,
                     spec,
                     lasting: true,
                 });
@@ -103,7 +100,6 @@ pub fn workloads(state: &State) -> Vec<Workload<'_>> {
         if let Some(spec) = object.pointer("/spec/jobTemplate/spec/template/spec") {
             out.push(Workload {
                 id: id.clone(),
-                object,
                 spec,
                 lasting: false,
             });
@@ -117,7 +113,6 @@ pub fn workloads(state: &State) -> Vec<Workload<'_>> {
         if let Some(spec) = object.get("spec") {
             out.push(Workload {
                 id: id.clone(),
-                object,
                 spec,
                 lasting: true,
             });

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap as HashMap;
 
-use super::artifacts::Artifacts;
+use super::artifacts::{Artifacts, View};
 use super::judge::{Credential, Judge, SetId, Trust};
 use super::reload::{self, Class};
 use super::timeline::{Stretch, Timeline};
@@ -148,6 +148,8 @@ pub struct Inputs<'a> {
     managers: Vec<Manager>,
     api_servers: Vec<(NodeName, NodePath)>,
     node_versions: HashMap<NodeName, Vec<usize>>,
+    /// By where the nodes lie in memory.
+    kubelet_kubeconfigs: HashMap<(usize, usize), Option<(NodePath, Rc<View>)>>,
     front_proxy: Vec<usize>,
     signers: Vec<Option<Rc<Vec<usize>>>>,
     roots: Vec<Option<Vec<usize>>>,
@@ -191,6 +193,7 @@ impl<'a> Inputs<'a> {
             managers,
             api_servers,
             node_versions: HashMap::default(),
+            kubelet_kubeconfigs: HashMap::default(),
             front_proxy: Vec::new(),
             signers: vec![None; timeline.len()],
             roots: vec![None; timeline.len()],

@@ -3,6 +3,7 @@
 //! Knows files, flags and fields. It must not know which moments count.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -190,6 +191,30 @@ impl<'a> Inputs<'a> {
 
     /// A kubeconfig: its path as configured at one moment, its content at another.
     pub(super) fn kubeconfig(
+        &mut self,
+        node: &NodeName,
+        of: &KubeconfigOf,
+        read: usize,
+        now: usize,
+    ) -> Result<Option<(NodePath, Rc<View>)>> {
+        if *of != KubeconfigOf::Kubelet {
+            return self.read_kubeconfig(node, of, read, now);
+        }
+        let mut address = |moment| {
+            let node = self.artifacts.node(self.timeline.state(moment), node);
+            node.map_or(0, |node| Arc::as_ptr(node) as usize)
+        };
+        // Several inputs of a node ask for its kubelet's.
+        let key = (address(read), address(now));
+        if let Some(known) = self.kubelet_kubeconfigs.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.read_kubeconfig(node, of, read, now)?;
+        self.kubelet_kubeconfigs.insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn read_kubeconfig(
         &mut self,
         node: &NodeName,
         of: &KubeconfigOf,
