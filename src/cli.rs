@@ -19,7 +19,7 @@ use crate::explain::{document, explain};
 use crate::input;
 use crate::render::write;
 use crate::schema::{BESIDE, Subject};
-use crate::{collect, init};
+use crate::{collect, init, requests};
 use progress::Progress;
 
 mod formats;
@@ -100,6 +100,25 @@ enum Command {
         /// The description of the cluster; its folder holds snapshot and lock and gets the output.
         #[arg(value_name = "CLUSTER.toml")]
         cluster: PathBuf,
+    },
+    /// Write the requests for what somebody else must sign: where a CA is external and its key elsewhere.
+    #[command(
+        after_help = "Example:\n  carota request cluster.toml   # secrets/requests/*.csr, each with a key beside it"
+    )]
+    Request {
+        /// The description of the cluster; its folder gets secrets/requests.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+    },
+    /// Take back what was signed for the requests, and pin it in carota.lock.
+    #[command(after_help = "Example:\n  carota import cluster.toml signed/")]
+    Import {
+        /// The description of the cluster; its folder holds secrets/requests.
+        #[arg(value_name = "CLUSTER.toml")]
+        cluster: PathBuf,
+        /// PEM files, or folders of them.
+        #[arg(required = true)]
+        signed: Vec<PathBuf>,
     },
     /// Prove the plan without writing it: print the trust matrix, or each connection that would break.
     #[command(after_help = "Example:\n  carota prove plans/kubeadm-ha/cluster.toml")]
@@ -228,6 +247,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cluster = match &arguments.command {
         Command::Compile { cluster }
+        | Command::Request { cluster }
+        | Command::Import { cluster, .. }
         | Command::Prove { cluster, .. }
         | Command::Check { cluster, .. } => Some(cluster.clone()),
         _ => None,
@@ -320,6 +341,8 @@ fn run(command: Command, manner: Manner) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Compile { cluster } => return run_compile(&cluster, manner),
+        Command::Request { cluster } => request(&cluster)?,
+        Command::Import { cluster, signed } => import(&cluster, &signed)?,
         Command::Prove { cluster, format } => return prove(&cluster, format, manner),
         Command::Check { cluster, format } => return run_check(&cluster, format, manner),
         Command::Diff { old, new, format } => return run_diff(&old, &new, format, manner),
@@ -474,6 +497,38 @@ fn run_compile(cluster: &Path, manner: Manner) -> anyhow::Result<ExitCode> {
     );
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes requests, and lists them.
+fn request(cluster: &Path) -> anyhow::Result<()> {
+    let requests = requests::requests(cluster)?;
+    if requests.all.is_empty() {
+        print("nothing waits for somebody else's signature\n")?;
+        return Ok(());
+    }
+    write::private(folder_of(cluster), &requests.files)?;
+    let line = |r: &requests::Request| {
+        let what = format!("{} of the {} CA", r.subject, r.ca);
+        format!("secrets/{}  {}\n", r.path, one_line(&what))
+    };
+    print(&requests.all.iter().map(line).collect::<String>())?;
+    Ok(())
+}
+
+/// Takes signed certificates over into lock and keyring.
+fn import(cluster: &Path, signed: &[PathBuf]) -> anyhow::Result<()> {
+    let imported = requests::import(cluster, signed)?;
+    let folder = folder_of(cluster);
+    if imported.taken > 0 {
+        write::private(folder, &imported.keyring)?;
+        write::lock(folder, &imported.lock)?;
+        write::remove(folder, &imported.answered)?;
+    }
+    print(&format!(
+        "{} certificates taken, {} still to come\n",
+        imported.taken, imported.left
+    ))?;
+    Ok(())
 }
 
 fn prove(cluster: &Path, format: Format, manner: Manner) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 //! Nothing is written here; everything is in memory when this returns.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::coverage;
@@ -11,7 +11,8 @@ use crate::input::{self, MAX_FILE, MAX_LOCK};
 use crate::parallel;
 use crate::phases::{self, Act, Done, Part};
 use crate::pki::{
-    self, CaSource, Certificate, Issuer, Keyring, LOCK_FILE, Lock, PrivateText, SigningCa,
+    self, CaSource, Certificate, Issuer, Keyring, LOCK_FILE, LeafRequest, Lock, PrivateText,
+    SigningCa,
 };
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
@@ -62,29 +63,65 @@ pub fn recompile(cluster_toml: &Path) -> Result<Compiled> {
     })
 }
 
+/// What a compile reads, apart from the keyring.
+pub struct Inputs {
+    spec: Spec,
+    start: State,
+    lock: Option<Lock>,
+    imported: BTreeMap<CaName, CaSource>,
+    folder: PathBuf,
+}
+
+impl Inputs {
+    /// Reads the folder of `cluster.toml`.
+    pub fn read(cluster_toml: &Path) -> Result<Inputs> {
+        let name = file_name(cluster_toml);
+        let folder = folder_of(cluster_toml);
+        let text = input::read_text(
+            cluster_toml,
+            &name,
+            MAX_FILE,
+            "name a cluster.toml that exists; `carota init` writes one",
+        )?;
+        let spec = Spec::parse(&text, &name)?;
+        let start = snapshot::read(&folder.join(&spec.snapshot), &spec)?;
+        let lock = input::read_text_if_any(
+            &folder.join(LOCK_FILE),
+            LOCK_FILE,
+            MAX_LOCK,
+            "restore carota.lock from version control",
+        )?
+        .map(|text| Lock::parse(&text, LOCK_FILE))
+        .transpose()?;
+        Ok(Inputs {
+            imported: imported(&spec, folder)?,
+            spec,
+            start,
+            lock,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// The leaves that are to be issued, and who issues them; nothing has been issued yet.
+    pub fn wanted(mut self) -> Result<(Issuer, Vec<LeafRequest>)> {
+        let keyring = Keyring::load(&self.folder.join("secrets"))?;
+        let mut issuer = Issuer::new(&self.spec.id, self.lock, keyring);
+        let wanted = Rotation::wanted(&self.spec, &self.start, &mut issuer, &mut self.imported)?;
+        Ok((issuer, wanted))
+    }
+}
+
 fn build(
     cluster_toml: &Path,
     issuer: impl FnOnce(&str, Option<Lock>) -> Issuer,
 ) -> Result<Compiled> {
-    let name = file_name(cluster_toml);
-    let folder = folder_of(cluster_toml);
-    let text = input::read_text(
-        cluster_toml,
-        &name,
-        MAX_FILE,
-        "name a cluster.toml that exists; `carota init` writes one",
-    )?;
-    let spec = Spec::parse(&text, &name)?;
-    let start = snapshot::read(&folder.join(&spec.snapshot), &spec)?;
-    let lock = input::read_text_if_any(
-        &folder.join(LOCK_FILE),
-        LOCK_FILE,
-        MAX_LOCK,
-        "restore carota.lock from version control",
-    )?
-    .map(|text| Lock::parse(&text, LOCK_FILE))
-    .transpose()?;
-    let mut imported = imported(&spec, folder)?;
+    let Inputs {
+        spec,
+        start,
+        lock,
+        mut imported,
+        ..
+    } = Inputs::read(cluster_toml)?;
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
     let renderer = render::Renderer::new(&rotation)?;
@@ -262,8 +299,8 @@ fn file_name(path: &Path) -> String {
 /// The CAs that were made elsewhere. Their keys may be absent where only the lock is.
 fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
     let mut out = BTreeMap::new();
-    for (&name, how) in &spec.cas {
-        let NewCa::Import { certificate, key } = how else {
+    for (&name, ca) in &spec.cas {
+        let NewCa::Import { certificate, key } = &ca.new else {
             continue;
         };
         let remedy = format!(
@@ -271,14 +308,20 @@ fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
             spec.file
         );
         let text = input::read_text(&folder.join(certificate), certificate, MAX_FILE, &remedy)?;
-        let source = if let Some(key_text) =
-            input::read_text_if_any(&folder.join(key), key, MAX_FILE, &remedy)?
-        {
-            let key_text = PrivateText::new(key_text);
-            CaSource::Import(SigningCa::import(&text, certificate, &key_text, key)?)
+        let key_text = match key {
+            Some(key) => input::read_text_if_any(&folder.join(key), key, MAX_FILE, &remedy)?
+                .map(|text| (key, PrivateText::new(text))),
+            None => None,
+        };
+        let source = if let Some((key, text_of_key)) = key_text {
+            CaSource::Import(SigningCa::import(&text, certificate, &text_of_key, key)?)
         } else {
             let (certificate, chain) = pki::import_public(&text, certificate)?;
-            CaSource::ImportPublic { certificate, chain }
+            if key.is_some() {
+                CaSource::ImportPublic { certificate, chain }
+            } else {
+                CaSource::Elsewhere { certificate, chain }
+            }
         };
         out.insert(name, source);
     }

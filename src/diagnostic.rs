@@ -118,6 +118,8 @@ codes! {
         "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first.";
     UnknownReader = "C037": "a program reads a rotated CA, or a certificate under one, in a way that is not proven",
         "The proof is made of connections, each with both of its sides. This program takes part in one that carota does not know: by a flag, a unit or a pod that names the file. Declare the file with [[trust_consumer]] or the certificate with [[external_leaf]], and see to that program yourself; the proof then says that it does not cover it.";
+    Unsigned = "C038": "a certificate waits for somebody else's signature",
+        "The key of its new CA is elsewhere (external = true, and no key). `carota request` writes a signing request for each such certificate below secrets/requests, with a new key; have them signed, and `carota import` pins what comes back in carota.lock.";
     UnknownSubject = "C040": "there is nothing to explain by that name",
         "`carota explain` takes a diagnostic code, a phase by its number or name, or the path of a file in a compiled plan or beside it.";
     PlanUnreadable = "C041": "a compiled plan cannot be read",

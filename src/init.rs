@@ -53,6 +53,13 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
     Ok(out)
 }
 
+/// For a CA whose key lies on no node.
+const EXTERNAL: &str = "\
+# Its key is on no node of the snapshot; the new one's stays in secrets/ too. Where somebody else signs with it, write\n\
+# `certificate = \"FILE\"` instead of subject, key and validity: `carota request` then writes what they sign, and\n\
+# `carota import` takes it back.\n\
+external = true\n";
+
 /// Where accepted outages stand in `[rotation]`.
 const ACCEPT: &str = "accept = []\n";
 
@@ -259,9 +266,14 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
             .iter()
             .map(|other| format!("# It is the {other} CA as well: they are rotated as one.\n"))
             .collect();
+        let external = if rotation::with_keys(state, certificate)?.is_empty() {
+            EXTERNAL
+        } else {
+            ""
+        };
         let _ = write!(
             out,
-            "\n# Replaces {} ({}), valid until {}.\n{also}[rotation.ca.{name}]\nsubject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
+            "\n# Replaces {} ({}), valid until {}.\n{also}[rotation.ca.{name}]\n{external}subject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
             certificate.subject(),
             certificate.key_algorithm_text(),
             utc(certificate.not_after()),

@@ -25,6 +25,7 @@ mod parallel;
 pub mod phases;
 pub mod pki;
 pub mod render;
+pub mod requests;
 pub mod rotation;
 pub mod schema;
 pub mod snapshot;

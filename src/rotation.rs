@@ -17,7 +17,7 @@ use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::parallel;
 use crate::pki::{self, Certificate, Issued, Issuer, LeafRequest, PrivateText};
-use crate::spec::{CaName, LeafKeys, NewCa, Role, Spec};
+use crate::spec::{CaName, CaSpec, LeafKeys, NewCa, Role, Spec};
 use crate::state::{Entry, Node, ObjectId, State};
 
 /// Where a CA's certificate and key lie together on a control-plane node.
@@ -29,6 +29,8 @@ pub struct Home {
     pub certificate: NodePath,
     /// `ca.key`.
     pub key: NodePath,
+    /// The kept reference of the new CA's key, which takes its place.
+    pub new_key: String,
 }
 
 /// One CA, old and new.
@@ -47,10 +49,8 @@ pub struct CaPair {
     pub new: Certificate,
     /// Above the new one, up to its root; empty for a root.
     pub chain: Vec<Certificate>,
-    /// Where it is at home.
+    /// Where it is at home; nowhere for an external CA.
     pub homes: Vec<Home>,
-    /// The kept reference of its new key.
-    pub key_reference: String,
 }
 
 impl CaPair {
@@ -155,68 +155,14 @@ impl<'a> Rotation<'a> {
         issuer: &mut Issuer,
         imported: &mut BTreeMap<CaName, pki::CaSource>,
     ) -> Result<Rotation<'a>> {
-        check_programs(spec, &start)?;
-        let mut cas = BTreeMap::new();
-        let found = CaName::ALL.map(|name| (name, find_ca(&start, name)));
-        let found = BTreeMap::from(found);
-        for (&name, how) in &spec.cas {
-            let its = found[&name].clone()?;
-            let FoundCa {
-                certificate: old,
-                above,
-                place,
-            } = its.ok_or_else(|| ca_not_found(spec, name))?;
-            check_old_ca(spec, name, &old, &place)?;
-            let also = also(spec, &found, name, &old)?;
-            let source = match how {
-                NewCa::Mint {
-                    subject,
-                    key,
-                    validity,
-                } => pki::CaSource::Mint(pki::CaRequest {
-                    subject: subject.clone(),
-                    key: *key,
-                    not_before: spec.not_before,
-                    not_after: spec.not_before + validity,
-                    serial: ca_serial(spec, name, &old),
-                }),
-                NewCa::Import { certificate, .. } => imported.remove(&name).ok_or_else(|| {
-                    Diagnostic::new(
-                        Code::ImportInvalid,
-                        format!("the imported {name} CA was not read from {certificate}"),
-                        "see that the file is there",
-                    )
-                    .at(spec.start())
-                })?,
-            };
-            let new = issuer.ca(name.as_str(), source)?;
-            check_new_ca(spec, name, &old, &new)?;
-            let chain = issuer.chain(name.as_str()).to_vec();
-            let pair = CaPair {
-                name,
-                also,
-                homes: homes(&start, name, &old, &place)?,
-                old_chain: above.into_iter().filter(|c| !chain.contains(c)).collect(),
-                chain,
-                key_reference: issuer.ca_key_reference(name.as_str()),
-                old,
-                new,
-            };
-            cas.insert(name, pair);
-        }
-        check_service_account_keys(&start, &cas, spec.leaf_keys)?;
-        let found = find_leaves(&start, &cas)?;
-        for leaf in &found {
-            check_leaf(spec, leaf)?;
-        }
-        let wanted = wanted(spec, &found);
-        let leaves = issuer.leaves(&wanted)?;
+        let Found { cas, leaves: found } = Found::of(spec, &start, issuer, imported)?;
+        let leaves = issuer.leaves(&wanted(spec, &found))?;
         let mut new_keys: BTreeMap<String, Option<PrivateText>> = BTreeMap::new();
         for pair in cas.values() {
-            new_keys.insert(
-                pair.key_reference.clone(),
-                issuer.ca_key(pair.name.as_str()),
-            );
+            let name = pair.name.as_str();
+            if let Some(reference) = issuer.ca_key_reference(name) {
+                new_keys.insert(reference, issuer.ca_key(name));
+            }
         }
         for key in leaves.values().filter_map(|issued| issued.key.as_ref()) {
             let base64 = key
@@ -234,6 +180,17 @@ impl<'a> Rotation<'a> {
             leaves,
             new_keys,
         })
+    }
+
+    /// The leaves that are to be issued, each once.
+    pub fn wanted(
+        spec: &Spec,
+        start: &State,
+        issuer: &mut Issuer,
+        imported: &mut BTreeMap<CaName, pki::CaSource>,
+    ) -> Result<Vec<LeafRequest>> {
+        let found = Found::of(spec, start, issuer, imported)?;
+        Ok(wanted(spec, &found.leaves))
     }
 
     /// Whether the CA of this name is rotated, under it or as what it is beside.
@@ -349,6 +306,84 @@ impl<'a> Rotation<'a> {
     #[must_use]
     pub fn holds_new_key(&self, text: &str) -> bool {
         references(text).any(|r| self.new_keys.contains_key(r))
+    }
+}
+
+/// What a rotation begins with.
+struct Found {
+    cas: BTreeMap<CaName, CaPair>,
+    leaves: Vec<FoundLeaf>,
+}
+
+impl Found {
+    /// Finds the CAs and leaves in the snapshot and checks them; the new CAs come from the issuer.
+    fn of(
+        spec: &Spec,
+        start: &State,
+        issuer: &mut Issuer,
+        imported: &mut BTreeMap<CaName, pki::CaSource>,
+    ) -> Result<Found> {
+        check_programs(spec, start)?;
+        let mut cas = BTreeMap::new();
+        let found = CaName::ALL.map(|name| (name, find_ca(start, name)));
+        let found = BTreeMap::from(found);
+        for (&name, ca) in &spec.cas {
+            let its = found[&name].clone()?;
+            let FoundCa {
+                certificate: old,
+                above,
+                place,
+            } = its.ok_or_else(|| ca_not_found(spec, name))?;
+            check_old_ca(spec, name, &old, &place)?;
+            let also = also(spec, &found, name, &old)?;
+            let source = match &ca.new {
+                NewCa::Mint {
+                    subject,
+                    key,
+                    validity,
+                } => pki::CaSource::Mint(pki::CaRequest {
+                    subject: subject.clone(),
+                    key: *key,
+                    not_before: spec.not_before,
+                    not_after: spec.not_before + validity,
+                    serial: ca_serial(spec, name, &old),
+                }),
+                NewCa::Import { certificate, .. } => imported.remove(&name).ok_or_else(|| {
+                    Diagnostic::new(
+                        Code::ImportInvalid,
+                        format!("the imported {name} CA was not read from {certificate}"),
+                        "see that the file is there",
+                    )
+                    .at(ca.place.clone())
+                })?,
+            };
+            let new = issuer.ca(name.as_str(), source)?;
+            check_new_ca(spec, name, &old, &new)?;
+            let chain = issuer.chain(name.as_str()).to_vec();
+            let homes = match issuer.ca_key_reference(name.as_str()) {
+                Some(new_key) if !ca.external => homes(start, name, &old, &place, new_key)?,
+                _ => {
+                    check_external(start, name, &old)?;
+                    Vec::new()
+                }
+            };
+            let pair = CaPair {
+                name,
+                also,
+                homes,
+                old_chain: above.into_iter().filter(|c| !chain.contains(c)).collect(),
+                chain,
+                old,
+                new,
+            };
+            cas.insert(name, pair);
+        }
+        check_service_account_keys(spec, start, &cas)?;
+        let leaves = find_leaves(start, &cas)?;
+        for leaf in &leaves {
+            check_leaf(spec, leaf)?;
+        }
+        Ok(Found { cas, leaves })
     }
 }
 
@@ -605,7 +640,7 @@ fn check_old_ca(spec: &Spec, name: CaName, old: &Certificate, place: &Place) -> 
 
 fn check_new_ca(spec: &Spec, name: CaName, old: &Certificate, new: &Certificate) -> Result<()> {
     let error = |code, reason: String, remedy: &str| {
-        Err(Diagnostic::new(code, reason, remedy).at(spec.start()))
+        Err(Diagnostic::new(code, reason, remedy).at(spec.cas[&name].place.clone()))
     };
     if !new.may_sign() {
         return error(
@@ -664,7 +699,7 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
 
 /// Every place where a CA's certificate lies with its key: beside it by custom, or both named by the flags
 /// of a signer.
-pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
+pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodePath, NodePath)>> {
     let mut out = Vec::new();
     for (node, files) in &state.nodes {
         let mut pairs = BTreeSet::new();
@@ -683,11 +718,7 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
             if file.text.contains("BEGIN CERTIFICATE")
                 && pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca)
             {
-                out.push(Home {
-                    node: node.clone(),
-                    certificate,
-                    key,
-                });
+                out.push((node.clone(), certificate, key));
             }
         }
     }
@@ -695,18 +726,49 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<Home>> {
 }
 
 /// Where a CA's certificate lies with its key on control planes and nodes of etcd.
-fn homes(state: &State, name: CaName, old: &Certificate, place: &Place) -> Result<Vec<Home>> {
-    let mut out = with_keys(state, old)?;
-    out.retain(|home| state.nodes[&home.node].role != Role::Worker);
+fn homes(
+    state: &State,
+    name: CaName,
+    old: &Certificate,
+    place: &Place,
+    new_key: String,
+) -> Result<Vec<Home>> {
+    let found = with_keys(state, old)?.into_iter();
+    let out: Vec<Home> = found
+        .filter(|(node, ..)| state.nodes[node].role != Role::Worker)
+        .map(|(node, certificate, key)| Home {
+            node,
+            certificate,
+            key,
+            new_key: new_key.clone(),
+        })
+        .collect();
     if out.is_empty() {
         return Err(Diagnostic::new(
             Code::Unsupported,
             format!("no control plane or etcd node has the key of the {name} CA with its certificate"),
-            format!("if somebody else runs it, remove \"{name}\" from rotation.cas; a CA whose key lies on no node is not supported yet"),
+            format!(
+                "if its key lies on no node, write `external = true` in [rotation.ca.{name}]; if somebody else runs \
+                 it, remove \"{name}\" from rotation.cas"
+            ),
         )
         .at(place.clone()));
     }
     Ok(out)
+}
+
+/// Refuses to leave a key on the nodes: a CA is external where its key lies on none.
+fn check_external(state: &State, name: CaName, old: &Certificate) -> Result<()> {
+    let Some((node, certificate, key)) = with_keys(state, old)?.into_iter().next() else {
+        return Ok(());
+    };
+    Err(Diagnostic::new(
+        Code::Unsupported,
+        format!("the {name} CA is declared as external, and {node} has its key as {key}"),
+        "take the snapshot again without it, if nothing signs with it; else remove `external = true` and give \
+         the new CA's key",
+    )
+    .at(Place::start_of(&snapshot_file(&node, &certificate))))
 }
 
 /// A node does what it is declared as: the phases narrow trust where the programs run that hold it.
@@ -772,9 +834,9 @@ pub fn role_of(programs: &BTreeSet<Program>) -> Option<Role> {
 /// Refuses a cluster whose ServiceAccount key is one of the CAs' keys, or would get another key as the
 /// leaf that it is: tokens are verified by it.
 fn check_service_account_keys(
+    spec: &Spec,
     state: &State,
     cas: &BTreeMap<CaName, CaPair>,
-    leaf_keys: LeafKeys,
 ) -> Result<()> {
     for component in layout::all(state, Program::Apiserver)? {
         for path in component.host_files("service-account-key-file")? {
@@ -790,12 +852,15 @@ fn check_service_account_keys(
                     return Err(shared_key(pair.name, &label));
                 }
                 let leaf = Certificate::from_der(&block.der).ok();
-                let ours = |leaf: &Certificate| cas.values().any(|ca| leaf.signed_by(&ca.old));
-                if leaf_keys == LeafKeys::New && leaf.as_ref().is_some_and(ours) {
+                let gets_another = |leaf: &Certificate| {
+                    let mut pairs = cas.values();
+                    pairs.any(|pair| gets_new_key(spec, pair.name) && leaf.signed_by(&pair.old))
+                };
+                if leaf.as_ref().is_some_and(gets_another) {
                     return Err(Diagnostic::new(
                         Code::SharedServiceAccountKey,
                         "ServiceAccount tokens are verified by the key of this certificate, which would get another one",
-                        "keep the keys of leaves: leaf_keys = \"keep\"",
+                        "keep the keys of leaves (leaf_keys = \"keep\", and a CA whose key is here), or give tokens a key of their own first",
                     )
                     .at(Place::start_of(&label)));
                 }
@@ -1008,7 +1073,15 @@ fn wanted(spec: &Spec, found: &[FoundLeaf]) -> Vec<LeafRequest> {
             old: leaf.certificate.clone(),
             not_before: spec.not_before,
             not_after: spec.not_before + spec.leaf_validity,
-            new_key: spec.leaf_keys == LeafKeys::New,
+            needed_until: spec.window_end,
+            new_key: gets_new_key(spec, leaf.ca),
         })
         .collect()
+}
+
+/// Whether leaves of a CA get new keys: where they shall, and where somebody else signs, who must be shown by
+/// the key that it is at hand.
+fn gets_new_key(spec: &Spec, ca: CaName) -> bool {
+    let elsewhere = spec.cas.get(&ca).is_some_and(CaSpec::signs_elsewhere);
+    spec.leaf_keys == LeafKeys::New || elsewhere
 }

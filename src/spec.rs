@@ -152,9 +152,29 @@ pub enum NewCa {
     Import {
         /// PEM file: the CA first, its chain after it.
         certificate: String,
-        /// PEM file of its private key.
-        key: String,
+        /// PEM file of its private key. None where somebody else signs with it: what it shall sign goes out as
+        /// requests, and comes back by `carota import`.
+        key: Option<String>,
     },
+}
+
+/// A CA that is rotated.
+#[derive(Clone, Debug)]
+pub struct CaSpec {
+    /// How the new one comes to be.
+    pub new: NewCa,
+    /// Whether its key lies on no node, neither the old one nor the new one: what kubeadm calls an external CA.
+    pub external: bool,
+    /// Where it is set up, or named where nothing is set up.
+    pub place: Place,
+}
+
+impl CaSpec {
+    /// Whether somebody else signs with the new one's key.
+    #[must_use]
+    pub fn signs_elsewhere(&self) -> bool {
+        matches!(self.new, NewCa::Import { key: None, .. })
+    }
 }
 
 /// A declared node.
@@ -243,7 +263,7 @@ pub struct Spec {
     /// `rotation.leaf_validity`, seconds.
     pub leaf_validity: i64,
     /// The CAs to rotate and how the new ones come to be.
-    pub cas: BTreeMap<CaName, NewCa>,
+    pub cas: BTreeMap<CaName, CaSpec>,
     /// `rotation.accept`: outages that are accepted by name.
     pub accept: Vec<String>,
     /// The nodes.
@@ -299,6 +319,8 @@ struct RawCa {
     key: Option<Spanned<String>>,
     validity: Option<Spanned<String>>,
     certificate: Option<Spanned<String>>,
+    #[serde(default)]
+    external: bool,
 }
 
 #[derive(Deserialize)]
@@ -557,7 +579,7 @@ fn cas(
     rotation: &RawRotation,
     id: &str,
     window: i64,
-) -> Result<BTreeMap<CaName, NewCa>> {
+) -> Result<BTreeMap<CaName, CaSpec>> {
     let by_name = |text: &str| CaName::ALL.into_iter().find(|ca| ca.as_str() == text);
     let names_help = "the CAs are `cluster`, `front-proxy` and `etcd`";
     let mut settings = BTreeMap::new();
@@ -572,11 +594,17 @@ fn cas(
         let Some(ca) = by_name(name.get_ref()) else {
             return source.error(Code::TomlValue, &name.span(), "not a CA", names_help);
         };
-        let raw = settings.remove(&ca).map(|(_, raw)| raw);
-        if out
-            .insert(ca, new_ca(source, ca, raw, id, window)?)
-            .is_some()
-        {
+        let set = settings.remove(&ca);
+        let span = set
+            .as_ref()
+            .map_or_else(|| name.span(), |(span, _)| span.clone());
+        let raw = set.map(|(_, raw)| raw);
+        let its = CaSpec {
+            new: new_ca(source, ca, raw, id, window)?,
+            external: raw.is_some_and(|raw| raw.external),
+            place: source.place(&span),
+        };
+        if out.insert(ca, its).is_some() {
             return source.error(
                 Code::TomlValue,
                 &name.span(),
@@ -616,6 +644,7 @@ fn new_ca(
         key: None,
         validity: None,
         certificate: None,
+        external: false,
     };
     let raw = raw.unwrap_or(&empty);
     if let Some(certificate) = &raw.certificate {
@@ -628,18 +657,21 @@ fn new_ca(
                 "remove subject and validity, or certificate",
             );
         }
-        let Some(key) = &raw.key else {
+        if raw.key.is_none() && !raw.external {
             return source.error(
                 Code::TomlValue,
                 &span,
                 "an imported CA needs its key",
-                "add `key = \"path/to/ca.key\"`",
+                "add `key = \"path/to/ca.key\"`, or `external = true` where its key lies on no node",
             );
+        }
+        let path = |text| {
+            let help = "write a path relative to cluster.toml";
+            source.check(Code::TomlValue, text, help, relative_path)
         };
-        let help = "write a path relative to cluster.toml";
         return Ok(NewCa::Import {
-            certificate: source.check(Code::TomlValue, certificate, help, relative_path)?,
-            key: source.check(Code::TomlValue, key, help, relative_path)?,
+            certificate: path(certificate)?,
+            key: raw.key.as_ref().map(path).transpose()?,
         });
     }
     let validity = match &raw.validity {

@@ -735,6 +735,7 @@ fn requests(lab: &Lab) -> Vec<LeafRequest> {
             old: lab.old_leaf(name, "p256", ""),
             not_before: BEGIN,
             not_after: END,
+            needed_until: END,
             new_key,
         })
         .to_vec()

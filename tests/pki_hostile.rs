@@ -91,7 +91,7 @@ fn lock_text() -> Vec<u8> {
         LockedCa {
             certificate: CA.certificate.clone(),
             chain: Vec::new(),
-            key_reference: CA.key.pem_reference(),
+            key_reference: Some(CA.key.pem_reference()),
         },
     );
     lock.to_text().into_bytes()

@@ -69,6 +69,7 @@ pub(super) fn document(bytes: &[u8]) -> der::Result<Element<'_>> {
 
 /// Tag bytes of what is put together here.
 pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;

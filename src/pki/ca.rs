@@ -479,7 +479,7 @@ fn require_ca(certificate: &Certificate, file: &str) -> Result<()> {
     .at(Place::start_of(file)))
 }
 
-fn defect(why: &str) -> Diagnostic {
+pub(super) fn defect(why: &str) -> Diagnostic {
     Diagnostic::new(
         Code::CertificateMalformed,
         format!("a certificate could not be built: {why}"),

@@ -15,6 +15,7 @@ use super::key::PrivateKey;
 use super::keyring::Keyring;
 use super::lock::{KeyReferences, LeafId, Lock, LockedCa, LockedLeaf};
 use super::name::subject_from_text;
+use super::request::{self, answers};
 use super::secret::PrivateText;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::parallel;
@@ -33,6 +34,13 @@ pub enum CaSource {
         /// The certificates above it, its issuer first.
         chain: Vec<Certificate>,
     },
+    /// It exists, and somebody else signs with its key: leaves are asked for, and brought back.
+    Elsewhere {
+        /// The CA itself.
+        certificate: Certificate,
+        /// The certificates above it, its issuer first.
+        chain: Vec<Certificate>,
+    },
 }
 
 /// A leaf to be re-issued.
@@ -46,6 +54,8 @@ pub struct LeafRequest {
     pub not_before: i64,
     /// Last second of validity, unix time; capped at that of the CA.
     pub not_after: i64,
+    /// Until when it must be valid at least where somebody else signs, unix time.
+    pub needed_until: i64,
     /// Make a new key instead of keeping the one it has.
     pub new_key: bool,
 }
@@ -149,14 +159,16 @@ impl Issuer {
     }
 
     fn ca_from_lock(&self, name: &str, locked: LockedCa, source: CaSource) -> Result<HeldCa> {
+        let elsewhere = matches!(source, CaSource::Elsewhere { .. });
         let (fits, imported) = match source {
             CaSource::Mint(request) => (ca_fits(&locked.certificate, &request)?, None),
             CaSource::Import(ca) => (same_ca(&locked, &ca.certificate, &ca.chain), Some(ca.key)),
-            CaSource::ImportPublic { certificate, chain } => {
+            CaSource::ImportPublic { certificate, chain }
+            | CaSource::Elsewhere { certificate, chain } => {
                 (same_ca(&locked, &certificate, &chain), None)
             }
         };
-        if !fits {
+        if !fits || elsewhere == locked.key_reference.is_some() {
             return Err(mismatch(
                 &format!("the CA {name} in it is not the one that is asked for"),
                 &format!(
@@ -167,8 +179,8 @@ impl Issuer {
         }
         let key = imported.or_else(|| self.keyring.cas.get(name).cloned());
         if let Some(key) = &key {
-            let belongs =
-                key.belongs_to(&locked.certificate) && key.pem_reference() == locked.key_reference;
+            let belongs = key.belongs_to(&locked.certificate)
+                && Some(key.pem_reference()) == locked.key_reference;
             if !belongs {
                 return Err(foreign_key(&format!("{name}.key")));
             }
@@ -203,12 +215,23 @@ impl Issuer {
                 }
             }
             (CaSource::ImportPublic { .. }, None) => return Err(key_missing(name, 0)),
+            (CaSource::Elsewhere { .. }, Some(_)) => return Err(unknown_key(name)),
+            (CaSource::Elsewhere { certificate, chain }, None) => {
+                return Ok(HeldCa {
+                    locked: LockedCa {
+                        certificate,
+                        chain,
+                        key_reference: None,
+                    },
+                    signing: None,
+                });
+            }
         };
         Ok(HeldCa {
             locked: LockedCa {
                 certificate: signing.certificate.clone(),
                 chain: signing.chain.clone(),
-                key_reference: signing.key.pem_reference(),
+                key_reference: Some(signing.key.pem_reference()),
             },
             signing: Some(signing),
         })
@@ -254,7 +277,12 @@ impl Issuer {
         let Some(locked) = self.lock.leaves.get(&request.id()) else {
             return Ok(None);
         };
-        if !leaf_fits(locked, request, &ca.locked.certificate) {
+        let fits = if ca.is_elsewhere() {
+            answers(&locked.certificate, request, &ca.locked.certificate).is_ok()
+        } else {
+            leaf_fits(locked, request, &ca.locked.certificate)
+        };
+        if !fits {
             return Err(mismatch(
                 &format!(
                     "its entry for {} (replaces {}) is not what is asked for",
@@ -307,9 +335,14 @@ impl Issuer {
                     request.old.fingerprint()
                 )));
             }
-            if self.held(&request.ca)?.signing.is_none() {
+            let ca = self.held(&request.ca)?;
+            if ca.signing.is_none() {
                 let count = missing.iter().filter(|r| r.ca == request.ca).count();
-                return Err(key_missing(&request.ca, count));
+                return Err(if ca.is_elsewhere() {
+                    unsigned(&request.ca, count)
+                } else {
+                    key_missing(&request.ca, count)
+                });
             }
         }
         Ok(())
@@ -343,6 +376,97 @@ impl Issuer {
         })
     }
 
+    /// The leaves that somebody else must sign and has not yet, each once.
+    pub fn unsigned<'r>(&self, wanted: &'r [LeafRequest]) -> Result<Vec<&'r LeafRequest>> {
+        self.require_rotation()?;
+        let mut out = Vec::new();
+        for request in distinct(wanted)?.into_values() {
+            if self.held(&request.ca)?.is_elsewhere() && self.leaf_from_lock(request)?.is_none() {
+                out.push(request);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The signing request, PEM, for each leaf that somebody else must sign and has not yet, with the leaf. Asked again,
+    /// a request has the same key.
+    pub fn requests<'r>(
+        &mut self,
+        wanted: &'r [LeafRequest],
+    ) -> Result<Vec<(&'r LeafRequest, String)>> {
+        let mut out = Vec::new();
+        for request in self.unsigned(wanted)? {
+            let key = match self.keyring.requests.get(request.old.fingerprint()) {
+                Some(key) => key.clone(),
+                None => PrivateKey::generate_like(&request.old)?,
+            };
+            let text = request::request(&request.old, &key)?;
+            let of = request.old.fingerprint().to_owned();
+            self.keyring.requests.insert(of, key);
+            out.push((request, text));
+        }
+        Ok(out)
+    }
+
+    /// Takes a certificate that was signed for one of these requests. Gives the fingerprint of what it replaces, or
+    /// None where it is for none of them.
+    ///
+    /// `LeafInvalid` where it is not what was asked for.
+    pub fn take(
+        &mut self,
+        certificate: &Certificate,
+        unsigned: &[&LeafRequest],
+    ) -> Result<Option<String>> {
+        let of = |request: &&&LeafRequest| {
+            let key = self.keyring.requests.get(request.old.fingerprint());
+            key.is_some_and(|key| key.belongs_to(certificate))
+        };
+        let Some(request) = unsigned.iter().find(of) else {
+            return Ok(None);
+        };
+        let ca = &self.held(&request.ca)?.locked.certificate;
+        answers(certificate, request, ca).map_err(|why| {
+            Diagnostic::new(
+                Code::LeafInvalid,
+                format!("the certificate for {} is not what was asked for: {why}", request.old.subject()),
+                "have the request signed again, with the subject, names, usages and dates that it asks for",
+            )
+        })?;
+        let replaces = request.old.fingerprint().to_owned();
+        let Some(key) = self.keyring.requests.remove(&replaces) else {
+            return Ok(None);
+        };
+        let held = HeldLeaf {
+            locked: LockedLeaf {
+                certificate: certificate.clone(),
+                key: Some(key_references(&key)),
+            },
+            key: Some(key),
+        };
+        self.leaves.insert(request.id(), held);
+        Ok(Some(replaces))
+    }
+
+    /// Whether a leaf is among those of this run.
+    #[must_use]
+    pub fn holds(&self, certificate: &Certificate) -> bool {
+        self.leaves
+            .values()
+            .any(|held| held.locked.certificate == *certificate)
+    }
+
+    /// Takes over what the lock holds of these leaves.
+    pub fn keep(&mut self, wanted: &[LeafRequest]) -> Result<()> {
+        for request in distinct(wanted)?.into_values() {
+            if !self.leaves.contains_key(&request.id())
+                && let Some(held) = self.leaf_from_lock(request)?
+            {
+                self.leaves.insert(request.id(), held);
+            }
+        }
+        Ok(())
+    }
+
     /// The key of a CA that was asked for; `None` without the keyring.
     #[must_use]
     pub fn ca_key(&self, name: &str) -> Option<PrivateText> {
@@ -350,14 +474,11 @@ impl Issuer {
         Some(signing.key.to_pem())
     }
 
-    /// What stands for the PEM block of that key in public files; known without the keyring. Empty
-    /// for a CA that was not asked for.
+    /// What stands for the PEM block of that key in public files; known without the keyring. `None` for a CA
+    /// with whose key somebody else signs, or that was not asked for.
     #[must_use]
-    pub fn ca_key_reference(&self, name: &str) -> String {
-        self.cas
-            .get(name)
-            .map(|held| held.locked.key_reference.clone())
-            .unwrap_or_default()
+    pub fn ca_key_reference(&self, name: &str) -> Option<String> {
+        self.cas.get(name)?.locked.key_reference.clone()
     }
 
     /// The certificates above an imported CA, its issuer first; empty for every other.
@@ -370,7 +491,10 @@ impl Issuer {
     /// lock's `inputs` are those of the lock that was given.
     #[must_use]
     pub fn finish(self) -> (Lock, Keyring) {
-        let mut keyring = Keyring::default();
+        let mut keyring = Keyring {
+            requests: self.keyring.requests,
+            ..Keyring::default()
+        };
         let mut lock = Lock {
             rotation: self.rotation,
             inputs: self.lock.inputs,
@@ -414,6 +538,13 @@ impl Issuer {
             .at(self.lock.place_of("rotation = "))),
             _ => Ok(()),
         }
+    }
+}
+
+impl HeldCa {
+    /// Whether somebody else signs with its key.
+    fn is_elsewhere(&self) -> bool {
+        self.locked.key_reference.is_none()
     }
 }
 
@@ -528,6 +659,19 @@ fn unknown_key(name: &str) -> Diagnostic {
         "restore carota.lock; or, if that CA was never installed, move the key away and compile again",
     )
     .at(Place::start_of(&format!("secrets/keyring/{name}.key")))
+}
+
+/// For leaves that somebody else must sign first.
+fn unsigned(name: &str, count: usize) -> Diagnostic {
+    let what = match count {
+        1 => "a leaf is".to_owned(),
+        _ => format!("{count} leaves are"),
+    };
+    Diagnostic::new(
+        Code::Unsigned,
+        format!("{what} not signed yet by the CA {name}, with whose key somebody else signs"),
+        "write the requests with `carota request`, have them signed, and bring them back with `carota import`",
+    )
 }
 
 fn key_missing(name: &str, count: usize) -> Diagnostic {

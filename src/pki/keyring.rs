@@ -17,22 +17,27 @@ use crate::input;
 const REMEDY: &str = "check the permissions of secrets/, or move it away to go on without keys";
 const CAS: &str = "keyring";
 const LEAVES: &str = "keyring/leaf";
+/// The folder below `secrets/` for what somebody else is to sign.
+pub const REQUESTS: &str = "requests";
 
-/// New private keys, by CA name and by the fingerprint of the new leaf.
+/// New private keys, by CA name and by the fingerprint of the new leaf; and those of requests that somebody else is to
+/// sign, by the fingerprint of the certificate that is to be replaced.
 #[derive(Default)]
 pub struct Keyring {
     pub(super) cas: BTreeMap<String, PrivateKey>,
     pub(super) leaves: BTreeMap<String, PrivateKey>,
+    pub(super) requests: BTreeMap<String, PrivateKey>,
 }
 
 impl Keyring {
-    /// Reads `keyring/<ca>.key` and `keyring/leaf/<fingerprint>.key` under `secrets`, the directory
-    /// that [`Keyring::files`] is written to. What is missing is empty: without `secrets/` a plan can
+    /// Reads `keyring/<ca>.key`, `keyring/leaf/<fingerprint>.key` and `requests/<fingerprint>.key` under `secrets`,
+    /// the directory that [`Keyring::files`] is written to. What is missing is empty: without `secrets/` a plan can
     /// still be checked.
     pub fn load(secrets: &Path) -> Result<Keyring> {
         Ok(Keyring {
             cas: load_keys(secrets, CAS)?,
             leaves: load_keys(secrets, LEAVES)?,
+            requests: load_keys(secrets, REQUESTS)?,
         })
     }
 
@@ -46,6 +51,7 @@ impl Keyring {
         };
         let mut files = in_folder(CAS, &self.cas);
         files.extend(in_folder(LEAVES, &self.leaves));
+        files.extend(in_folder(REQUESTS, &self.requests));
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         files
     }
@@ -53,7 +59,7 @@ impl Keyring {
     /// Whether it holds no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cas.is_empty() && self.leaves.is_empty()
+        self.cas.is_empty() && self.leaves.is_empty() && self.requests.is_empty()
     }
 }
 

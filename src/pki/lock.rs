@@ -46,8 +46,8 @@ pub struct LockedCa {
     pub certificate: Certificate,
     /// The certificates above an imported intermediate, its issuer first.
     pub chain: Vec<Certificate>,
-    /// What stands for the PEM block of its key in public files.
-    pub key_reference: String,
+    /// What stands for the PEM block of its key in public files. None where somebody else signs with it.
+    pub key_reference: Option<String>,
 }
 
 /// A leaf that was re-issued.
@@ -86,7 +86,8 @@ struct CaText {
     subject: String,
     serial: String,
     fingerprint: String,
-    key: String,
+    #[serde(default)]
+    key: Option<String>,
     certificate: String,
     #[serde(default)]
     chain: String,
@@ -128,7 +129,7 @@ impl Lock {
             let locked = LockedCa {
                 certificate: one(&ca.certificate, &ca.fingerprint, &ca.serial, &ca.subject)?,
                 chain: certificates(&ca.chain)?,
-                key_reference: reference(ca.key)?,
+                key_reference: ca.key.map(reference).transpose()?,
             };
             Ok((name, locked))
         });
@@ -174,7 +175,9 @@ impl Lock {
         for (name, ca) in &self.cas {
             let _ = writeln!(out, "\n[ca.{}]", quoted(name));
             describe(&mut out, &ca.certificate);
-            let _ = writeln!(out, "key = {}", quoted(&ca.key_reference));
+            if let Some(reference) = &ca.key_reference {
+                let _ = writeln!(out, "key = {}", quoted(reference));
+            }
             block(&mut out, "certificate", &ca.certificate.to_pem());
             if !ca.chain.is_empty() {
                 let chain: String = ca.chain.iter().map(Certificate::to_pem).collect();

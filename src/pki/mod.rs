@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod lock;
 pub mod name;
 mod pem;
+pub mod request;
 pub mod secret;
 pub mod verify;
 

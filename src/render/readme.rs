@@ -288,11 +288,36 @@ pub fn plan(
             edges => proof.edges.len(),
             chains => proof.pairs_verified,
             matrix => proof.matrix_markdown(),
+            external_keys => external_keys(rotation),
             weaknesses => proof.weaknesses.iter().map(|w| cell(w)).collect::<Vec<_>>(),
             outages => outages(spec, proof),
             unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
         },
     )
+}
+
+/// Where the keys of CAs are that lie on no node.
+fn external_keys(rotation: &Rotation) -> Vec<String> {
+    let external = rotation.spec.cas.iter().filter(|(_, ca)| ca.external);
+    external
+        .map(|(name, ca)| {
+            if ca.signs_elsewhere() {
+                let signed = rotation.found.iter().filter(|leaf| leaf.ca == *name);
+                let signed: BTreeSet<&str> = signed.map(|leaf| leaf.certificate.fingerprint()).collect();
+                format!(
+                    "The key of the {name} CA is on no node, and that of the new one with somebody else, who has signed the \
+                     {} certificates of it in this plan.\n  Nothing in the cluster renews them.",
+                    signed.len()
+                )
+            } else {
+                format!(
+                    "The key of the {name} CA is on no node, and that of the new one goes to none: it is \
+                     `secrets/keyring/{name}.key`,\n  which no bundle carries. Take it to where the old one is kept. Nothing in \
+                     the cluster renews what it signs."
+                )
+            }
+        })
+        .collect()
 }
 
 /// What is away meanwhile: each kind once, with its phases, and whether it was accepted.

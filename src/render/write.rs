@@ -82,13 +82,9 @@ pub fn secrets(folder: &Path, keyring: &[(String, PrivateText)], plan: &Plan) ->
     if keyring.is_empty() && plan.secrets.is_empty() {
         return Ok(());
     }
+    private(folder, keyring)?;
     let root = folder.join("secrets");
     let write = || -> io::Result<()> {
-        private_folder(&root)?;
-        put_private(&root, ".gitignore", b"*\n", Keep::Written)?;
-        for (path, text) in keyring {
-            put_private(&root, path, text.expose().as_bytes(), Keep::Synced)?;
-        }
         // These are made of the keyring and the lock, and made again by the next compile.
         for (path, text) in &plan.secrets {
             put_private(&root, path, text.expose().as_bytes(), Keep::Written)?;
@@ -98,7 +94,34 @@ pub fn secrets(folder: &Path, keyring: &[(String, PrivateText)], plan: &Plan) ->
         }
         Ok(())
     };
-    write().map_err(|e| failed("the private files could not be written", &e))
+    write().map_err(|e| private_failed(&e))
+}
+
+/// Writes files that exist nowhere else, by path below `secrets/`, where they are not there yet.
+pub fn private(folder: &Path, files: &[(String, PrivateText)]) -> Result<()> {
+    let root = folder.join("secrets");
+    let write = || -> io::Result<()> {
+        private_folder(&root)?;
+        put_private(&root, ".gitignore", b"*\n", Keep::Written)?;
+        files.iter().try_for_each(|(path, text)| {
+            put_private(&root, path, text.expose().as_bytes(), Keep::Synced)
+        })
+    };
+    write().map_err(|e| private_failed(&e))
+}
+
+/// Removes files below `secrets/` that are of no use any more.
+pub fn remove(folder: &Path, paths: &[String]) -> Result<()> {
+    let root = folder.join("secrets");
+    let remove = |path: &String| match fs::remove_file(root.join(path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(private_failed(&e)),
+        _ => Ok(()),
+    };
+    paths.iter().try_for_each(remove)
+}
+
+fn private_failed(error: &io::Error) -> Diagnostic {
+    failed("the private files could not be written", error)
 }
 
 /// Writes the lock, unless it is there as it is.

@@ -8,6 +8,7 @@ mod case;
 mod certificates;
 mod codes;
 mod description;
+mod external;
 mod lock;
 mod manifests;
 mod output;

@@ -9,10 +9,12 @@ use std::process::{Command, Output, Stdio};
 use crate::common::{carota, compile, copy_tree, edit, examples, inputs_of, judge};
 use crate::{clone_of, example, said};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "collect",
     "init",
     "compile",
+    "request",
+    "import",
     "prove",
     "check",
     "diff",
@@ -67,7 +69,9 @@ fn the_examples_of_the_help_run() {
         let to = folder.join("plans").join(example.file_name().unwrap());
         copy_tree(clone_of(&example).path(), &to);
     }
-    fs::create_dir(folder.join("bundles")).unwrap();
+    for empty in ["bundles", "signed"] {
+        fs::create_dir(folder.join(empty)).unwrap();
+    }
     fs::create_dir(folder.join("bin")).unwrap();
     let age = folder.join("bin/age");
     fs::write(&age, "#!/bin/sh\nexec cat\n").unwrap();
@@ -116,7 +120,7 @@ fn the_examples_of_the_help_run() {
         );
         ran += 1;
     }
-    assert!(ran >= 17, "{ran}");
+    assert!(ran >= 19, "{ran}");
 }
 
 #[test]

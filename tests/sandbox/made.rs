@@ -28,6 +28,8 @@ pub struct Made {
     pub above: Vec<Certificate>,
     /// The kubeconfigs outside the nodes, by their users' names.
     pub users: BTreeMap<String, String>,
+    /// How many of the CAs have their key on no node.
+    pub external: usize,
 }
 
 impl Made {
@@ -52,6 +54,7 @@ impl Made {
             old_cas: Vec::new(),
             above: Vec::new(),
             users: BTreeMap::new(),
+            external: 0,
             raw,
             dir,
         };
@@ -62,6 +65,8 @@ impl Made {
         }
         made.collect();
         made.compile(change);
+        let description = fs::read_to_string(made.folder().join("cluster.toml")).unwrap();
+        made.external = description.matches("\nexternal = true").count();
         made.find_cas();
         made.carry();
         let phase = fs::read_to_string(made.folder().join("plan/00-preflight/PHASE")).unwrap();
@@ -185,7 +190,8 @@ impl Made {
                 .status();
             assert!(status.unwrap().success());
             let secrets = self.carried(node).join("secrets");
-            assert_eq!(!self.ca_keys(node).is_empty(), secrets.is_dir(), "{node}");
+            let private = !self.ca_keys(node).is_empty() || self.external > 0;
+            assert_eq!(private, secrets.is_dir(), "{node}");
         }
     }
 
@@ -288,8 +294,9 @@ pub fn collect(raw: &Path, nodes: &[String], folder: &Path) {
     }
 }
 
-/// Writes an example: `cluster.toml` as `carota init` makes it, snapshot, lock and plan. No private file stays.
-pub fn write_example(layout: Layout, folder: &Path) {
+/// Writes an example: `cluster.toml` as `carota init` makes it and people change it, snapshot, lock and plan. No
+/// private file stays.
+pub fn write_example(layout: Layout, folder: &Path, change: fn(&Path)) {
     let raw = temporary();
     layout.make(raw.path());
     for old in ["snapshot", "plan", "secrets"] {
@@ -304,6 +311,7 @@ pub fn write_example(layout: Layout, folder: &Path) {
     let text = fs::read_to_string(&toml).unwrap();
     let schema = text.lines().next().unwrap().to_owned();
     edit(&toml, &schema, "#:schema ../../docs/schema/cluster.json");
+    change(folder);
     done(&["compile", "cluster.toml"], folder);
     fs::remove_dir_all(folder.join("secrets")).unwrap();
 }

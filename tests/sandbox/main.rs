@@ -12,6 +12,7 @@ mod ansible;
 mod checks;
 #[path = "../common/mod.rs"]
 mod common;
+mod elsewhere;
 mod layouts;
 mod made;
 mod mutated;
@@ -29,6 +30,7 @@ use checks::{
     ends_as_it_began, everyone_trusts_everyone, objects, objects_are_back,
     old_leaves_verify_against_both,
 };
+use common::carota;
 use layouts::Layout;
 use made::Made;
 use world::{Files, SHELLS, World, assert_same, text};
@@ -139,6 +141,21 @@ fn an_intermediate_of_a_company_goes_through_and_back() {
 #[test]
 fn cas_without_key_identifiers_go_through_and_back() {
     goes_through_whole_phases(&laid_out(layouts::WITHOUT_KEY_IDS), &ASKED_ALWAYS);
+}
+
+/// The front proxy's new CA is made by carota and its key stays with it; the cluster's is somebody else's, who signs
+/// what `carota request` writes.
+#[test]
+fn cas_whose_keys_are_on_no_node_go_through_and_back() {
+    let layout = layouts::EXTERNAL_CAS;
+    let made = Made::described(layout.nodes(), |to| layout.make(to), elsewhere::signed);
+    assert_eq!((made.old_cas.len(), made.external), (3, 2));
+    let output = carota(&["check", "cluster.toml"], &made.folder());
+    assert!(output.status.success(), "{}", text(&output));
+    // Nothing in the cluster signs.
+    let mut asked = ASKED_ALWAYS.to_vec();
+    asked.retain(|name| *name != "undone-signed");
+    goes_through_whole_phases(&made, &asked);
 }
 
 #[test]
@@ -389,11 +406,12 @@ fn no_way_back(world: &World, phase: &str, after: &BTreeMap<String, Files>) {
 }
 
 /// The examples of `plans/` that are made here.
-const EXAMPLES: [(&str, Layout); 4] = [
-    ("scripted", layouts::SCRIPTED),
-    ("hard-way", layouts::HARD_WAY),
-    ("kubeadm-single", layouts::SINGLE),
-    ("kubeadm-external-etcd", layouts::EXTERNAL_ETCD),
+const EXAMPLES: [(&str, Layout, fn(&Path)); 5] = [
+    ("scripted", layouts::SCRIPTED, as_it_comes),
+    ("hard-way", layouts::HARD_WAY, as_it_comes),
+    ("kubeadm-single", layouts::SINGLE, as_it_comes),
+    ("kubeadm-external-etcd", layouts::EXTERNAL_ETCD, as_it_comes),
+    ("external-ca", layouts::EXTERNAL_CAS, elsewhere::signed),
 ];
 
 /// Writes examples anew: a cluster with other keys, what the collector finds there, and its plan. Which ones,
@@ -403,9 +421,11 @@ const EXAMPLES: [(&str, Layout); 4] = [
 fn write_examples() {
     let wanted = std::env::var("CAROTA_EXAMPLES").expect("the names of examples");
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
-    for (name, layout) in EXAMPLES {
+    for (name, layout, change) in EXAMPLES {
         if wanted.split_whitespace().any(|wanted| wanted == name) {
-            made::write_example(layout, &plans.join(name));
+            made::write_example(layout, &plans.join(name), change);
         }
     }
 }
+
+fn as_it_comes(_: &Path) {}

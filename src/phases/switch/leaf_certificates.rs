@@ -12,7 +12,7 @@ use crate::phases::tools::{edit_file, recreate, set_field, step};
 use crate::phases::widen::extension_trust::{change_consumer_objects, change_files_of};
 use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack};
 use crate::rotation::{Rotation, Trust, is_unused_kubelet_pem, secret_certificates, to_pem};
-use crate::spec::{CaName, ConsumerMode, LeafKeys};
+use crate::spec::{CaName, ConsumerMode};
 use crate::state::{Draft, Process, State};
 
 /// The phase.
@@ -111,15 +111,13 @@ fn reissue_files(rotation: &Rotation, draft: &mut Draft, node: &NodeName) -> Res
             })?
         {
             changed.push(path.clone());
-            if rotation.spec.leaf_keys == LeafKeys::New {
-                renew_key_beside(rotation, draft, node, path)?;
-            }
+            renew_key_beside(rotation, draft, node, path)?;
         }
     }
     Ok(changed)
 }
 
-/// A new key goes to the file beside the certificate, unless it lies in the same file.
+/// A new key, if there is one, goes to the file beside the certificate, unless it lies in the same file.
 fn renew_key_beside(
     rotation: &Rotation,
     draft: &mut Draft,
@@ -216,7 +214,8 @@ fn reissue_secrets(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
         let Some(changed) = rotation.reissued_pem(&pem, "snapshot/cluster/secrets.yaml")? else {
             continue;
         };
-        if rotation.spec.leaf_keys == LeafKeys::New {
+        let mut issued = certificates.iter().filter_map(|c| rotation.reissued(c));
+        if issued.any(|issued| issued.key.is_some()) {
             return Err(Diagnostic::new(
                 Code::Unsupported,
                 format!("{id} holds a certificate of a rotated CA, and new keys for Secrets are not supported"),

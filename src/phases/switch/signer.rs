@@ -146,7 +146,7 @@ pub fn write_originals(
                 0o644,
                 "0:0",
             );
-            let key = format!("{}\n", pair.key_reference);
+            let key = format!("{}\n", home.new_key);
             draft.write(&home.node, &home.key, &key, 0o600, "0:0");
         }
     }

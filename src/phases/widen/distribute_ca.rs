@@ -46,7 +46,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     draft.write(&home.node, &new_of(path), text, mode, &owner(path));
                 };
                 write(&home.certificate, &pair.new.to_pem(), 0o644);
-                write(&home.key, &format!("{}\n", pair.key_reference), 0o600);
+                write(&home.key, &format!("{}\n", home.new_key), 0o600);
             }
             for ((node, path), trust) in &files {
                 let bundle = to_pem(&rotation.widened(trust));

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::pki::Leaf;
-use super::{Etcd, Host, Making, fill};
+use super::{Cas, Etcd, Host, Making, fill};
 
 const PKI: &str = "/etc/kubernetes/pki";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
@@ -42,7 +42,9 @@ fn control_plane(made: &mut Making<'_>, host: &Host, (key, public): &(String, St
     for (ca, file) in [("cluster", "ca"), ("front-proxy", "front-proxy-ca")] {
         let pair = made.pki.ca(ca, "");
         made.file(name, &format!("{PKI}/{file}.crt"), &pair.certificate);
-        made.file(name, &format!("{PKI}/{file}.key"), &pair.key);
+        if made.layout.cas != Cas::External {
+            made.file(name, &format!("{PKI}/{file}.key"), &pair.key);
+        }
     }
     made.file(name, &format!("{PKI}/sa.key"), key);
     made.file(name, &format!("{PKI}/sa.pub"), public);
@@ -135,6 +137,12 @@ fn control_plane(made: &mut Making<'_>, host: &Host, (key, public): &(String, St
     static_pods(made, host);
 }
 
+/// A text without the lines that hold something.
+fn without(text: &str, what: &str) -> String {
+    let lines = text.lines().filter(|line| !line.contains(what));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 fn static_pods(made: &mut Making<'_>, host: &Host) {
     let Host { name, address } = host;
     let members = match made.layout.etcd {
@@ -153,7 +161,11 @@ fn static_pods(made: &mut Making<'_>, host: &Host) {
         ("kube-controller-manager", CONTROLLER_MANAGER),
         ("kube-scheduler", SCHEDULER),
     ] {
-        let text = fill(template, &values);
+        let mut text = fill(template, &values);
+        if made.layout.cas == Cas::External {
+            // What kubeadm leaves out where it finds no ca.key.
+            text = without(&text, "--cluster-signing-");
+        }
         made.file(name, &format!("{MANIFESTS}/{file}.yaml"), &text);
     }
     if made.layout.etcd == Etcd::Stacked {

@@ -57,6 +57,8 @@ pub enum Cas {
     WithoutKeyIds,
     /// The cluster's is an intermediate of a company's root: what trusts it holds both, and leaves bring it.
     Intermediate,
+    /// The keys of the cluster's and the front proxy's are on no node, and nothing in the cluster signs.
+    External,
 }
 
 /// What a cluster is like.
@@ -113,6 +115,11 @@ pub const EXTERNAL_ETCD: Layout = Layout {
 /// One control plane whose CAs have no key identifiers.
 pub const WITHOUT_KEY_IDS: Layout = Layout {
     cas: Cas::WithoutKeyIds,
+    ..SINGLE
+};
+/// One control plane whose cluster's and front proxy's CAs have their keys elsewhere.
+pub const EXTERNAL_CAS: Layout = Layout {
+    cas: Cas::External,
     ..SINGLE
 };
 /// One control plane with one CA for cluster and front proxy.

@@ -1,0 +1,17 @@
+#!/bin/sh
+# 05-apiserver-trust: API servers trust both CAs for clients, kubelets, front proxy and etcd
+#
+# `--client-ca-file`, `--kubelet-certificate-authority`, `--requestheader-client-ca-file` (not named
+# by the page, gap G3) and `--etcd-cafile` (G4) are pointed at bundles, on one control plane after
+# another. A flag that is not set is not added.
+#
+# Nodes: 1 files on 1 node
+# Cluster: nothing
+#
+# This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
+# changes nothing; see --help.
+set -eu
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
+# shellcheck source=/dev/null
+. "$here/../lib/main.sh"
+main verify "$here" "$@"

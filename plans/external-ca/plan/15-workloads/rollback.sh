@@ -1,0 +1,16 @@
+#!/bin/sh
+# 15-workloads: roll workloads that mount re-issued certificates
+#
+# A server that read its certificate from a Secret when it started goes on with the old one. What 04
+# rolled for the sake of its trust is not rolled again for the same reason.
+#
+# Nodes: nothing
+# Cluster: nothing
+#
+# This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
+# and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.
+set -eu
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
+# shellcheck source=/dev/null
+. "$here/../lib/main.sh"
+main rollback "$here" "$@"

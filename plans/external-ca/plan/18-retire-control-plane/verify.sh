@@ -1,0 +1,19 @@
+#!/bin/sh
+# 18-retire-control-plane: the control plane trusts the new CA only; manifests are as they were
+#
+# First the original files get the new CA alone, then the manifests go back to what the snapshot
+# shows, byte for byte, which restarts every static pod that the rotation touched. From its first
+# restart on, a client certificate of the old CA is refused: so each user must have confirmed the
+# new one (gap G13). What API servers publish of their trust is a union that only grows; it is
+# pruned after the last of them.
+#
+# Nodes: 12 files on 1 node
+# Cluster: prune-auth 2
+#
+# This script looks whether this node, or with --cluster the cluster, is as the phase leaves it. It
+# changes nothing; see --help.
+set -eu
+here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
+# shellcheck source=/dev/null
+. "$here/../lib/main.sh"
+main verify "$here" "$@"
