@@ -93,6 +93,10 @@ enum Command {
         /// Where to write; standard output if it is not given. An existing file is not replaced.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Finish a rotation that somebody has begun: of the CAs whose files hold an old and a new one. Writes the new ones
+        /// beside.
+        #[arg(long, requires = "out")]
+        resume: bool,
     },
     /// Compile the plan: issue what carota.lock lacks, write plan/, secrets/ and carota.lock.
     #[command(after_help = "Example:\n  carota compile plans/kubeadm-ha/cluster.toml")]
@@ -329,13 +333,20 @@ fn token_length(text: &str) -> usize {
 fn run(command: Command, manner: Manner) -> anyhow::Result<ExitCode> {
     match command {
         Command::Collect => print(&collect::script())?,
-        Command::Init { snapshot, out } => {
+        Command::Init {
+            snapshot,
+            out,
+            resume,
+        } => {
             let folder = out.as_deref().map_or(Path::new("."), folder_of);
-            let toml = init::cluster_toml(&snapshot, folder)?;
+            let described = init::describe(&snapshot, folder, resume)?;
             match &out {
-                None => print(&toml)?,
+                None => print(&described.toml)?,
                 Some(path) => {
-                    write_new(path, &toml)?;
+                    write_new(path, &described.toml)?;
+                    for (name, text) in &described.files {
+                        write_new(&folder.join(name), text)?;
+                    }
                     write_schema(folder, manner)?;
                 }
             }

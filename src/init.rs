@@ -19,8 +19,17 @@ use crate::snapshot;
 use crate::spec::{CaName, Role, Spec, Version, quoted};
 use crate::state::State;
 
-/// The text of a cluster.toml for a snapshot that will lie as it does now relative to `folder`.
-pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
+/// A cluster's description.
+pub struct Described {
+    /// The text of cluster.toml.
+    pub toml: String,
+    /// The new CAs that an unfinished rotation has left in the cluster: files that it names, PEM.
+    pub files: Vec<(String, String)>,
+}
+
+/// Describes a snapshot that will lie as it does now relative to `folder`. `resume`: somebody has begun to rotate CAs, and
+/// this rotation finishes it.
+pub fn describe(path: &Path, folder: &Path, resume: bool) -> Result<Described> {
     let state = snapshot::survey(path)?;
     let relative = path.strip_prefix(folder).unwrap_or(path);
     let relative = relative
@@ -40,17 +49,34 @@ pub fn cluster_toml(path: &Path, folder: &Path) -> Result<String> {
          # it from the schema that the first line names: `carota schema --of cluster` prints that file.\n"
     );
     cluster(&mut out, &state, relative, &mut unknown)?;
-    rotation(&mut out, &state)?;
+    let cas = if resume { begun(&state)? } else { cas(&state)? };
+    let new = cas
+        .iter()
+        .filter_map(|ca| Some((ca.name, ca.new.as_ref()?)));
+    let files: Vec<_> = new
+        .map(|(name, new)| (new_file(name), new.to_pem()))
+        .collect();
+    let consumed = consumers(&state, &cas);
+    rotation(&mut out, &state, cas)?;
     nodes(&mut out, &state)?;
-    consumers(&mut out, &state)?;
-    accept(&mut out, folder, &mut unknown);
+    out.push_str(&consumed);
+    if resume {
+        unknown.push("what is away meanwhile: a compile says what to accept".to_owned());
+    } else {
+        accept(&mut out, folder, &mut unknown);
+    }
     if !unknown.is_empty() {
         out.push_str("\n# What could not be told from the snapshot:\n");
         for line in unknown {
             let _ = writeln!(out, "# - {line}");
         }
     }
-    Ok(out)
+    Ok(Described { toml: out, files })
+}
+
+/// Where the new CA lies that an unfinished rotation has left in the cluster.
+fn new_file(name: CaName) -> String {
+    format!("{name}-ca-new.pem")
 }
 
 /// For a CA whose key lies on no node.
@@ -192,13 +218,46 @@ struct DistinctCa {
     certificate: Certificate,
     /// Other CAs that are the same certificate.
     also: Vec<CaName>,
+    /// Its successor, where somebody has brought that into the cluster already.
+    new: Option<Certificate>,
+}
+
+/// The CAs of which somebody has begun the rotation, each certificate once.
+fn begun(state: &State) -> Result<Vec<DistinctCa>> {
+    let mut out: Vec<DistinctCa> = Vec::new();
+    for name in CaName::ALL {
+        let Some((certificate, new)) = rotation::find_begun(state, name)? else {
+            continue;
+        };
+        match out
+            .iter_mut()
+            .find(|known| known.certificate == certificate)
+        {
+            Some(known) => known.also.push(name),
+            None => out.push(DistinctCa {
+                name,
+                certificate,
+                also: Vec::new(),
+                new: Some(new),
+            }),
+        }
+    }
+    if out.is_empty() {
+        return Err(Diagnostic::new(
+            Code::CaNotFound,
+            "no flag in the snapshot names a file with an old and a new CA: no rotation was begun there",
+            "run `carota init` without --resume",
+        )
+        .at(Place::start_of("snapshot/nodes")));
+    }
+    Ok(out)
 }
 
 /// The CAs that flags name, each certificate once.
 fn cas(state: &State) -> Result<Vec<DistinctCa>> {
     let mut out: Vec<DistinctCa> = Vec::new();
     for name in CaName::ALL {
-        let Some(found) = rotation::find_ca(state, name)? else {
+        let Some(found) = rotation::find_ca(state, name, &[])? else {
             continue;
         };
         let certificate = found.certificate;
@@ -211,14 +270,14 @@ fn cas(state: &State) -> Result<Vec<DistinctCa>> {
                 name,
                 certificate,
                 also: Vec::new(),
+                new: None,
             }),
         }
     }
     Ok(out)
 }
 
-fn rotation(out: &mut String, state: &State) -> Result<()> {
-    let mut cas = cas(state)?;
+fn rotation(out: &mut String, state: &State, mut cas: Vec<DistinctCa>) -> Result<()> {
     let mut foreign = String::new();
     if let Some(DistinctCa {
         name, certificate, ..
@@ -256,31 +315,53 @@ fn rotation(out: &mut String, state: &State) -> Result<()> {
         quoted(&id),
         names.join(", "),
     );
-    for DistinctCa {
-        name,
-        certificate,
-        also,
-    } in &cas
-    {
+    for ca in &cas {
+        let also = ca.also.iter();
         let also: String = also
-            .iter()
             .map(|other| format!("# It is the {other} CA as well: they are rotated as one.\n"))
             .collect();
-        let external = if rotation::with_keys(state, certificate)?.is_empty() {
-            EXTERNAL
-        } else {
-            ""
-        };
+        let (name, old) = (ca.name, &ca.certificate);
         let _ = write!(
             out,
-            "\n# Replaces {} ({}), valid until {}.\n{also}[rotation.ca.{name}]\n{external}subject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
-            certificate.subject(),
-            certificate.key_algorithm_text(),
-            utc(certificate.not_after()),
-            quoted(&format!("CN={}-{id}", name.default_common_name())),
+            "\n# Replaces {} ({}), valid until {}.\n{also}[rotation.ca.{name}]\n",
+            old.subject(),
+            old.key_algorithm_text(),
+            utc(old.not_after()),
         );
+        if rotation::with_keys(state, old)?.is_empty() {
+            out.push_str(EXTERNAL);
+        }
+        let subject = format!("CN={}-{id}", name.default_common_name());
+        let _ = match &ca.new {
+            None => write!(
+                out,
+                "subject = {}\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n",
+                quoted(&subject),
+            ),
+            Some(new) => write!(
+                out,
+                "# {} is in the cluster already. Leaves signed: {} by it, {} by the old one. Bring its key here.\n\
+                 resume = true\ncertificate = {}\nkey = {}\n",
+                new.subject(),
+                signed_by(state, new)?,
+                signed_by(state, old)?,
+                quoted(&new_file(name)),
+                quoted(&format!("{name}-ca-new.key")),
+            ),
+        };
     }
     Ok(())
+}
+
+/// How many of the certificates that something uses are signed by a CA.
+fn signed_by(state: &State, ca: &Certificate) -> Result<usize> {
+    let held = rotation::held_certificates(state)?;
+    let signed = held.iter().map(|(certificate, _)| certificate);
+    let signed = signed.filter(|c| !c.is_ca() && c.signed_by(ca));
+    Ok(signed
+        .map(Certificate::fingerprint)
+        .collect::<BTreeSet<_>>()
+        .len())
 }
 
 /// A name for the rotation that no CA of an earlier one was named after: nodes keep journals by it.
@@ -350,9 +431,9 @@ fn programs(state: &State, node: &NodeName) -> Result<Vec<Program>> {
         .collect())
 }
 
-/// Objects that hold a copy of a rotated CA where no rule looks: ConfigMaps that are nobody's.
-fn consumers(out: &mut String, state: &State) -> Result<()> {
-    let cas = cas(state)?;
+/// The objects that hold a copy of a CA where no rule looks, as consumers for people to complete.
+fn consumers(state: &State, cas: &[DistinctCa]) -> String {
+    let mut out = String::new();
     let known = [
         "kube-root-ca.crt",
         "extension-apiserver-authentication",
@@ -392,5 +473,5 @@ fn consumers(out: &mut String, state: &State) -> Result<()> {
             }
         }
     }
-    Ok(())
+    out
 }

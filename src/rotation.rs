@@ -325,7 +325,8 @@ impl Found {
     ) -> Result<Found> {
         check_programs(spec, start)?;
         let mut cas = BTreeMap::new();
-        let found = CaName::ALL.map(|name| (name, find_ca(start, name)));
+        let begun = begun(spec, imported);
+        let found = CaName::ALL.map(|name| (name, find_ca(start, name, &begun)));
         let found = BTreeMap::from(found);
         for (&name, ca) in &spec.cas {
             let its = found[&name].clone()?;
@@ -361,7 +362,10 @@ impl Found {
             check_new_ca(spec, name, &old, &new)?;
             let chain = issuer.chain(name.as_str()).to_vec();
             let homes = match issuer.ca_key_reference(name.as_str()) {
-                Some(new_key) if !ca.external => homes(start, name, &old, &place, new_key)?,
+                Some(new_key) if !ca.external => {
+                    let there = ca.resume.then_some(&new);
+                    homes(start, name, &old, there, &place, &new_key)?
+                }
                 _ => {
                     check_external(start, name, &old)?;
                     Vec::new()
@@ -476,9 +480,18 @@ fn is_chain(certificates: &[Certificate]) -> bool {
     certificates.windows(2).all(signed)
 }
 
-/// The CA of a name as the flags show it. Files may hold it alone, with all above it, or only that.
-pub fn find_ca(state: &State, name: CaName) -> Result<Option<FoundCa>> {
-    let mut found: Option<FoundCa> = None;
+/// A file of trust that a flag names.
+struct Flagged {
+    flag: &'static str,
+    node: NodeName,
+    path: NodePath,
+    label: String,
+    certificates: Vec<Certificate>,
+}
+
+/// The files that flags name for a CA.
+fn flagged(state: &State, name: CaName) -> Result<Vec<Flagged>> {
+    let mut out = Vec::new();
     for (_, program, flag) in CA_FLAGS.iter().filter(|(ca, _, _)| *ca == name) {
         for component in layout::all(state, *program)? {
             let Some(path) = component.host_file(flag)? else {
@@ -497,47 +510,146 @@ pub fn find_ca(state: &State, name: CaName) -> Result<Option<FoundCa>> {
             };
             let label = snapshot_file(&component.node, &path);
             let certificates = pki::certificates_in_pem(&file.text, &label)?;
-            let signer = flag.starts_with("cluster-signing");
-            let Some((one, above)) = certificates.split_first() else {
-                return Err(not_one(&certificates, flag, &label));
-            };
-            if !is_chain(&certificates) || signer && !above.is_empty() {
+            // kube-controller-manager takes one certificate to sign with.
+            let signs = flag.starts_with("cluster-signing");
+            if certificates.is_empty() || signs && certificates.len() > 1 {
                 return Err(not_one(&certificates, flag, &label));
             }
-            let place = Place::start_of(&label);
-            match &mut found {
-                Some(known) if known.certificate == *one => {
-                    if known.above.len() < above.len() {
-                        known.above = above.to_vec();
-                    }
+            out.push(Flagged {
+                flag,
+                node: component.node.clone(),
+                path,
+                label,
+                certificates,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// The CA of a name as the flags show it. Files may hold it alone, with all above it, or only that. `new` are the
+/// certificates of new CAs that an unfinished rotation has left there: they are passed over.
+pub fn find_ca(state: &State, name: CaName, new: &[Certificate]) -> Result<Option<FoundCa>> {
+    let mut found: Option<FoundCa> = None;
+    for file in flagged(state, name)? {
+        if !new.is_empty() {
+            refuse_bundle_of_a_plan(state, &file)?;
+        }
+        let label = &file.label;
+        let mut certificates = file.certificates;
+        certificates.retain(|certificate| !new.contains(certificate));
+        let Some((one, above)) = certificates.split_first() else {
+            continue;
+        };
+        if !is_chain(&certificates) {
+            return Err(not_one(&certificates, file.flag, label));
+        }
+        let place = Place::start_of(label);
+        match &mut found {
+            Some(known) if known.certificate == *one => {
+                if known.above.len() < above.len() {
+                    known.above = above.to_vec();
                 }
-                Some(known) if known.is_under(&certificates) => {
-                    if known.above.len() < certificates.len() {
-                        known.above.clone_from(&certificates);
-                    }
+            }
+            Some(known) if known.is_under(&certificates) => {
+                if known.above.len() < certificates.len() {
+                    known.above.clone_from(&certificates);
                 }
-                Some(known) => {
-                    return Err(Diagnostic::new(
-                        Code::HalfRotated,
-                        format!(
-                            "the {name} CA differs between control planes: {place} and {}",
-                            known.place
-                        ),
-                        "finish or undo the earlier rotation, then take the snapshot again",
-                    )
-                    .at(place));
-                }
-                None => {
-                    found = Some(FoundCa {
-                        certificate: one.clone(),
-                        above: above.to_vec(),
-                        place,
-                    });
-                }
+            }
+            Some(known) => {
+                return Err(Diagnostic::new(
+                    Code::HalfRotated,
+                    format!(
+                        "the {name} CA differs between control planes: {place} and {}",
+                        known.place
+                    ),
+                    UNFINISHED,
+                )
+                .at(place));
+            }
+            None => {
+                found = Some(FoundCa {
+                    certificate: one.clone(),
+                    above: above.to_vec(),
+                    place,
+                });
             }
         }
     }
     Ok(found)
+}
+
+/// What to do where two CAs are found for one name.
+const UNFINISHED: &str = "an earlier rotation was not finished: undo it and take the snapshot again, or have this one \
+                          finish it (`carota init --resume`)";
+
+/// A plan of carota that was stopped is finished by its own scripts: they know what they did.
+fn refuse_bundle_of_a_plan(state: &State, file: &Flagged) -> Result<()> {
+    let (folder, name) = (file.path.folder(), file.path.file_name());
+    let original = NodePath::new(&format!("{folder}/{}", name.replacen("-bundle", "", 1)));
+    let beside =
+        original.is_ok_and(|path| path != file.path && state.file(&file.node, &path).is_some());
+    if !beside {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        Code::HalfRotated,
+        format!("--{} names a bundle beside the original file, as a plan of carota leaves it", file.flag),
+        "finish or undo that plan with its own scripts, which go on where they stopped; from the snapshot and the \
+         lock that it was compiled from it comes out the same",
+    )
+    .at(Place::start_of(&file.label)))
+}
+
+/// The old and the new CA that flags name for one name, where somebody has begun a rotation: the new one is valid from a
+/// later moment. None where there is one.
+pub fn find_begun(state: &State, name: CaName) -> Result<Option<(Certificate, Certificate)>> {
+    let mut all: Vec<(Certificate, String)> = Vec::new();
+    for file in flagged(state, name)? {
+        for certificate in file.certificates {
+            if !all.iter().any(|(known, _)| *known == certificate) {
+                all.push((certificate, file.label.clone()));
+            }
+        }
+    }
+    // What is above a CA is no other one.
+    let is_above = |c: &Certificate| {
+        let mut others = all.iter().filter(|(other, _)| other != c);
+        others.any(|(other, _)| other.signed_by(c))
+    };
+    let mut cas: Vec<&(Certificate, String)> = all.iter().filter(|(c, _)| !is_above(c)).collect();
+    cas.sort_by_key(|(c, _)| c.not_before());
+    match cas[..] {
+        [] | [_] => Ok(None),
+        [(old, _), (new, _)] if old.not_before() < new.not_before() => {
+            Ok(Some((old.clone(), new.clone())))
+        }
+        _ => {
+            let found: Vec<String> = cas
+                .iter()
+                .map(|(c, label)| format!("`{}` ({label})", c.subject()))
+                .collect();
+            Err(Diagnostic::new(
+                Code::HalfRotated,
+                format!(
+                    "which {name} CA comes and which goes cannot be told: {}",
+                    found.join(", ")
+                ),
+                "leave two of them, of which the new one is valid from a later moment",
+            )
+            .at(Place::start_of(&cas[0].1)))
+        }
+    }
+}
+
+/// The certificates of new CAs that are in the cluster already.
+fn begun(spec: &Spec, imported: &BTreeMap<CaName, pki::CaSource>) -> Vec<Certificate> {
+    let resumed = spec.cas.iter().filter(|(_, ca)| ca.resume);
+    resumed
+        .filter_map(|(name, _)| imported.get(name))
+        .flat_map(pki::CaSource::certificates)
+        .cloned()
+        .collect()
 }
 
 /// The error for a file that should hold exactly one CA.
@@ -563,7 +675,7 @@ fn not_one(certificates: &[Certificate], flag: &str, label: &str) -> Diagnostic 
         if signer {
             "give the signer a file with one certificate: kube-controller-manager exits when elected with a bundle"
         } else {
-            "an earlier rotation was not finished: finish or undo it, then take the snapshot again"
+            UNFINISHED
         },
     )
     .at(place)
@@ -599,14 +711,19 @@ fn also(
 }
 
 fn ca_not_found(spec: &Spec, name: CaName) -> Diagnostic {
-    Diagnostic::new(
-        Code::CaNotFound,
-        format!("no flag in the snapshot names the {name} CA"),
-        format!(
-            "remove \"{name}\" from rotation.cas, or complete the snapshot of the control planes"
-        ),
-    )
-    .at(spec.start())
+    let ca = &spec.cas[&name];
+    let (reason, remedy) = if ca.resume {
+        (
+            format!("no flag in the snapshot names an old {name} CA any more"),
+            "remove it from rotation.cas: it has been rotated",
+        )
+    } else {
+        (
+            format!("no flag in the snapshot names the {name} CA"),
+            "remove it from rotation.cas, or complete the snapshot of the control planes",
+        )
+    };
+    Diagnostic::new(Code::CaNotFound, reason, remedy).at(ca.place.clone())
 }
 
 fn check_old_ca(spec: &Spec, name: CaName, old: &Certificate, place: &Place) -> Result<()> {
@@ -725,13 +842,15 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodeP
     Ok(out)
 }
 
-/// Where a CA's certificate lies with its key on control planes and nodes of etcd.
+/// Where a CA's certificate lies with its key on control planes and nodes of etcd. `new`, where it is in the cluster
+/// already: what has its key by now is no home of the old one any more.
 fn homes(
     state: &State,
     name: CaName,
     old: &Certificate,
+    new: Option<&Certificate>,
     place: &Place,
-    new_key: String,
+    new_key: &str,
 ) -> Result<Vec<Home>> {
     let found = with_keys(state, old)?.into_iter();
     let out: Vec<Home> = found
@@ -740,10 +859,14 @@ fn homes(
             node,
             certificate,
             key,
-            new_key: new_key.clone(),
+            new_key: new_key.to_owned(),
         })
         .collect();
-    if out.is_empty() {
+    let switched = match new {
+        Some(new) => !with_keys(state, new)?.is_empty(),
+        None => false,
+    };
+    if out.is_empty() && !switched {
         return Err(Diagnostic::new(
             Code::Unsupported,
             format!("no control plane or etcd node has the key of the {name} CA with its certificate"),
@@ -939,7 +1062,7 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
 }
 
 /// Every certificate that something uses, once for each place that holds it.
-fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
+pub fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
     let mut out = Vec::new();
     let mut take = |certificates: Vec<Certificate>, holder: Holder| {
         out.extend(certificates.into_iter().map(|c| (c, holder.clone())));

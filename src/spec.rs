@@ -165,6 +165,8 @@ pub struct CaSpec {
     pub new: NewCa,
     /// Whether its key lies on no node, neither the old one nor the new one: what kubeadm calls an external CA.
     pub external: bool,
+    /// Whether the new one is in the cluster already, as somebody who did not finish left it.
+    pub resume: bool,
     /// Where it is set up, or named where nothing is set up.
     pub place: Place,
 }
@@ -321,6 +323,7 @@ struct RawCa {
     certificate: Option<Spanned<String>>,
     #[serde(default)]
     external: bool,
+    resume: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -602,6 +605,9 @@ fn cas(
         let its = CaSpec {
             new: new_ca(source, ca, raw, id, window)?,
             external: raw.is_some_and(|raw| raw.external),
+            resume: raw
+                .and_then(|raw| raw.resume.as_ref())
+                .is_some_and(|resume| *resume.get_ref()),
             place: source.place(&span),
         };
         if out.insert(ca, its).is_some() {
@@ -645,8 +651,17 @@ fn new_ca(
         validity: None,
         certificate: None,
         external: false,
+        resume: None,
     };
     let raw = raw.unwrap_or(&empty);
+    if let (Some(resume), None) = (&raw.resume, &raw.certificate) {
+        return source.error(
+            Code::TomlValue,
+            &resume.span(),
+            "a rotation that was begun is finished with the new CA that it has",
+            "name its file: `certificate = \"ca-new.pem\"`; `carota init --resume` writes it",
+        );
+    }
     if let Some(certificate) = &raw.certificate {
         let span = certificate.span();
         if let Some(extra) = raw.subject.as_ref().or(raw.validity.as_ref()) {

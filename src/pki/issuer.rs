@@ -43,6 +43,21 @@ pub enum CaSource {
     },
 }
 
+impl CaSource {
+    /// The certificate of a CA that exists, and those above it.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        let found = match self {
+            CaSource::Mint(_) => None,
+            CaSource::Import(ca) => Some((&ca.certificate, &ca.chain)),
+            CaSource::ImportPublic { certificate, chain }
+            | CaSource::Elsewhere { certificate, chain } => Some((certificate, chain)),
+        };
+        found
+            .into_iter()
+            .flat_map(|(ca, chain)| std::iter::once(ca).chain(chain))
+    }
+}
+
 /// A leaf to be re-issued.
 #[derive(Clone, Debug)]
 pub struct LeafRequest {

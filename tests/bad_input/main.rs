@@ -13,5 +13,6 @@ mod lock;
 mod manifests;
 mod output;
 mod readers;
+mod resume;
 mod snapshot;
 mod trust;

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tempfile::TempDir;
 
 use crate::common::{carota, edit, tree};
@@ -96,7 +98,7 @@ pub fn signed(folder: &Path) {
 }
 
 /// Somebody with a CA.
-struct Elsewhere {
+pub struct Elsewhere {
     dir: TempDir,
 }
 
@@ -156,6 +158,11 @@ impl Elsewhere {
         self.openssl(&words);
     }
 
+    /// The CA's private key.
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("ca.key")
+    }
+
     fn openssl(&self, arguments: &[&str]) {
         let output = Command::new("openssl")
             .args(arguments)
@@ -164,6 +171,69 @@ impl Elsewhere {
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output));
     }
+}
+
+/// Begins a rotation of the cluster CA by hand, in a made cluster, and leaves it: API server and kubelets trust a new CA
+/// beside the old one, and the administrator has a certificate of it. Gives who has the new CA.
+pub fn begun(nodes: &Path) -> Elsewhere {
+    let date = ["-u", "-d", "+2 seconds", "+%y%m%d%H%M%SZ"];
+    let since = Command::new("date").args(date).output().unwrap().stdout;
+    let since = String::from_utf8(since).unwrap();
+    let since = since.trim();
+    let scratch = temporary();
+    let at = |name: &str| scratch.path().join(name);
+    let new = at("new.crt");
+    let elsewhere = Elsewhere::new("/CN=kubernetes again", since, &new);
+    for node in ["cp-1", "worker-1"] {
+        let in_pki = |name: &str| nodes.join(node).join("etc/kubernetes/pki").join(name);
+        let both =
+            fs::read_to_string(in_pki("ca.crt")).unwrap() + &fs::read_to_string(&new).unwrap();
+        fs::write(in_pki("trusted.crt"), both).unwrap();
+        if node == "worker-1" {
+            // Nothing names it any more.
+            fs::remove_file(in_pki("ca.crt")).unwrap();
+        }
+        let kubelet = nodes.join(node).join("var/lib/kubelet/config.yaml");
+        edit(&kubelet, "pki/ca.crt", "pki/trusted.crt");
+    }
+    let kubernetes = nodes.join("cp-1/etc/kubernetes");
+    let manifest = kubernetes.join("manifests/kube-apiserver.yaml");
+    edit(
+        &manifest,
+        "--client-ca-file=/etc/kubernetes/pki/ca.crt",
+        "--client-ca-file=/etc/kubernetes/pki/trusted.crt",
+    );
+    let admin = kubernetes.join("admin.conf");
+    let text = fs::read_to_string(&admin).unwrap();
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|l| l.trim().strip_prefix(key))
+            .unwrap()
+    };
+    fs::write(
+        at("key"),
+        BASE64.decode(value("client-key-data: ")).unwrap(),
+    )
+    .unwrap();
+    let (key, request) = (at("key"), at("csr"));
+    elsewhere.openssl(&[
+        "req",
+        "-new",
+        "-config",
+        "ca.cnf",
+        "-key",
+        key.to_str().unwrap(),
+        "-subj",
+        "/O=kubeadm:cluster-admins/CN=kubernetes-admin",
+        "-addext",
+        "extendedKeyUsage=clientAuth",
+        "-out",
+        request.to_str().unwrap(),
+    ]);
+    elsewhere.sign_one(&request, SIGN, since, "400", &at("signed"));
+    let signed = BASE64.encode(fs::read(at("signed")).unwrap());
+    edit(&admin, value("client-certificate-data: "), &signed);
+    elsewhere
 }
 
 /// The file name in the list of requests for a subject.

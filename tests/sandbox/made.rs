@@ -44,6 +44,16 @@ impl Made {
         fill: impl FnOnce(&Path),
         change: impl FnOnce(&Path),
     ) -> Made {
+        Made::described_by(&[], nodes, fill, change)
+    }
+
+    /// The same, with more options of `init`.
+    pub fn described_by(
+        options: &[&str],
+        nodes: Vec<String>,
+        fill: impl FnOnce(&Path),
+        change: impl FnOnce(&Path),
+    ) -> Made {
         let dir = temporary();
         let raw = dir.path().join("raw");
         fill(&raw);
@@ -64,7 +74,7 @@ impl Made {
             made.users.insert(user, fs::read_to_string(path).unwrap());
         }
         made.collect();
-        made.compile(change);
+        made.compile(options, change);
         let description = fs::read_to_string(made.folder().join("cluster.toml")).unwrap();
         made.external = description.matches("\nexternal = true").count();
         made.find_cas();
@@ -199,10 +209,10 @@ impl Made {
         collect(&self.raw, &self.nodes, &self.folder());
     }
 
-    fn compile(&mut self, change: impl FnOnce(&Path)) {
+    fn compile(&mut self, options: &[&str], change: impl FnOnce(&Path)) {
         let folder = self.folder();
         let done = |arguments: &[&str]| done(arguments, &folder);
-        done(&["init", "snapshot", "--out", "cluster.toml"]);
+        done(&[&["init", "snapshot", "--out", "cluster.toml"], options].concat());
         change(&folder);
         // As it is: certificates that are a few seconds old are no hindrance.
         let said = done(&["compile", "cluster.toml"]);

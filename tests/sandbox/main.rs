@@ -30,7 +30,7 @@ use checks::{
     ends_as_it_began, everyone_trusts_everyone, objects, objects_are_back,
     old_leaves_verify_against_both,
 };
-use common::carota;
+use common::{carota, edit};
 use layouts::Layout;
 use made::Made;
 use world::{Files, SHELLS, World, assert_same, text};
@@ -156,6 +156,40 @@ fn cas_whose_keys_are_on_no_node_go_through_and_back() {
     let mut asked = ASKED_ALWAYS.to_vec();
     asked.retain(|name| *name != "undone-signed");
     goes_through_whole_phases(&made, &asked);
+}
+
+/// Somebody has begun by hand, and left: what is there already stays, and the rest follows.
+#[test]
+fn a_rotation_that_was_begun_by_hand_is_finished() {
+    let layout = layouts::SINGLE;
+    let by_hand = std::cell::OnceCell::new();
+    let fill = |to: &Path| {
+        layout.make(to);
+        let somebody = elsewhere::begun(&to.join("nodes"));
+        assert!(by_hand.set(somebody).is_ok());
+    };
+    let accept = |folder: &Path| {
+        let refused = carota(&["init", "snapshot"], folder);
+        let said = text(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("carota init --resume"), "{said}");
+        let toml = folder.join("cluster.toml");
+        let described = fs::read_to_string(&toml).unwrap();
+        let found = "# CN=kubernetes again is in the cluster already. Leaves signed: 1 by it, 8 by the old one.";
+        assert!(described.contains(found), "{described}");
+        let all = ["apiserver", "controller-manager", "etcd", "scheduler"];
+        let all = all.map(|name| format!("\"outage:{name}\"")).join(", ");
+        edit(&toml, "accept = []", &format!("accept = [{all}]"));
+        let key = by_hand.get().unwrap().key();
+        fs::copy(key, folder.join("cluster-ca-new.key")).unwrap();
+    };
+    let made = Made::described_by(&["--resume"], layout.nodes(), fill, accept);
+    assert_eq!(made.old_cas.len(), 1);
+    // It is the very CA that was there.
+    let new = fs::read_to_string(made.folder().join("cluster-ca-new.pem")).unwrap();
+    let lock = fs::read_to_string(made.folder().join("carota.lock")).unwrap();
+    assert!(lock.contains(&new));
+    goes_through_whole_phases(&made, &ASKED_ALWAYS);
 }
 
 #[test]
