@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::compile;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -30,7 +31,9 @@ pub struct Described {
 /// Describes a snapshot that will lie as it does now relative to `folder`. `resume`: somebody has begun to rotate CAs, and
 /// this rotation finishes it.
 pub fn describe(path: &Path, folder: &Path, resume: bool) -> Result<Described> {
-    let state = snapshot::survey(path)?;
+    let mut state = snapshot::survey(path)?;
+    find_roles(&mut state)?;
+    let state = state;
     let relative = path.strip_prefix(folder).unwrap_or(path);
     let relative = relative
         .to_str()
@@ -404,11 +407,23 @@ fn newest_certificate(state: &State) -> Result<i64> {
     Ok(newest)
 }
 
-fn nodes(out: &mut String, state: &State) -> Result<()> {
+/// Gives each node the role that its programs show.
+fn find_roles(state: &mut State) -> Result<()> {
+    let mut roles = Vec::new();
     for node in state.nodes.keys() {
+        let programs = programs(state, node)?.into_iter().collect();
+        roles.push(rotation::role_of(&programs).unwrap_or(Role::Worker));
+    }
+    for (node, role) in state.nodes.values_mut().zip(roles) {
+        Arc::make_mut(node).role = role;
+    }
+    Ok(())
+}
+
+fn nodes(out: &mut String, state: &State) -> Result<()> {
+    for (node, files) in &state.nodes {
         let programs = programs(state, node)?;
-        let role = rotation::role_of(&programs.iter().copied().collect());
-        let role = role.unwrap_or(Role::Worker).as_str();
+        let role = files.role.as_str();
         let runs: Vec<&str> = programs.iter().map(|p| p.as_str()).collect();
         let comment = if runs.is_empty() {
             String::new()

@@ -192,6 +192,31 @@ fn a_rotation_that_was_begun_by_hand_is_finished() {
     goes_through_whole_phases(&made, &ASKED_ALWAYS);
 }
 
+/// Two API servers on one node, for users and for the cluster itself, each with a manifest in the same folder.
+#[test]
+fn two_api_servers_of_one_node_go_through_and_back() {
+    let layout = layouts::SINGLE;
+    let fill = |to: &Path| {
+        layout.make(to);
+        let folder = to.join("nodes/cp-1/etc/kubernetes/manifests");
+        let text = fs::read_to_string(folder.join("kube-apiserver.yaml")).unwrap();
+        let inner = text
+            .replace("  name: kube-apiserver\n", "  name: kube-apiserver-inner\n")
+            .replace(":6443", ":6444")
+            .replace("=6443", "=6444")
+            .replace("Port: 6443", "Port: 6444");
+        assert_eq!(inner.matches("6444").count(), text.matches("6443").count());
+        fs::write(folder.join("kube-apiserver-inner.yaml"), inner).unwrap();
+    };
+    let made = Made::new(layout.nodes(), fill);
+    let restarts =
+        fs::read_to_string(made.folder().join("plan/05-apiserver-trust/CHANGES")).unwrap();
+    for name in ["kube-apiserver", "kube-apiserver-inner"] {
+        assert!(restarts.contains(&format!("/{name}.yaml")), "{restarts}");
+    }
+    goes_through_whole_phases(&made, &ASKED_ALWAYS);
+}
+
 #[test]
 fn manifests_of_an_installer_of_scripts_go_through_and_back() {
     goes_through(&laid_out(layouts::SCRIPTED), &ASKED_ALWAYS);

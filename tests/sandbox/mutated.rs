@@ -284,6 +284,17 @@ const KUBEADM: &[Case] = &[
         Plan,
     ),
     (
+        "a kubelet that joins by a certificate",
+        |raw| {
+            duplicate(
+                raw,
+                "nodes/cp-1/etc/kubernetes/admin.conf",
+                "nodes/worker-1/etc/kubernetes/bootstrap-kubelet.conf",
+            );
+        },
+        Plan,
+    ),
+    (
         "a kubelet that trusts no client",
         |raw| {
             change(

@@ -16,12 +16,12 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case $address in *:6443) ;; *:2379) ;; *) echo "connect: nobody listens at $address" >&2 && exit 1 ;; esac
+case $address in *:644[34]) ;; *:2379) ;; *) echo "connect: nobody listens at $address" >&2 && exit 1 ;; esac
 found=''
 if [ -n "${SANDBOX:-}" ]; then
   exec cat "$SANDBOX/served/$address"
 fi
-for served in "$NODES"/*/served/*:6443; do
+for served in "$NODES"/*/served/*:644[34]; do
   # the name of the endpoint leads to each of them
   case $address in [0-9]*) [ "${served##*/}" = "$address" ] || continue ;; esac
   found=1

@@ -4,11 +4,12 @@
 set -eu
 PATH=/usr/bin:/bin # not the stand-ins of the fault injection
 
-# start NAME: a new process in place of the one of this name; its command line on standard input
+# start NAME OF: a new process of this name in place of the one of the same pod or unit; its command line on standard
+# input
 start() {
   for process in "$SANDBOX"/proc/[0-9]*; do
-    read -r comm 2>/dev/null <"$process/comm" || continue
-    [ "$comm" != "$(printf '%.15s' "$1")" ] || rm -rf "$process"
+    read -r of 2>/dev/null <"$process/of" || continue
+    [ "$of" != "$2" ] || rm -rf "$process"
   done
   read -r last 2>/dev/null <"$SANDBOX/last-pid" || last=100
   pid=$((last + 1))
@@ -18,6 +19,7 @@ start() {
   tr '\n' '\000' <"$SANDBOX/command" >"$SANDBOX/proc/$pid/cmdline"
   echo "$pid ($1) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 $((pid * 10)) 20" >"$SANDBOX/proc/$pid/stat"
   printf '%.15s\n' "$1" >"$SANDBOX/proc/$pid/comm"
+  echo "$2" >"$SANDBOX/proc/$pid/of"
 }
 
 # flag NAME: its value, after `=` or as the next word
@@ -61,8 +63,10 @@ serve() {
 case $1 in
   static-pod)
     [ -f "$2" ] || exit 0
-    name=${2##*/} name=${name%%.*}
-    words "$2" | start "$name"
+    of=${2##*/}
+    words "$2" >"$SANDBOX/words"
+    read -r name <"$SANDBOX/words" && name=${name##*/}
+    start "$name" "${of%%.*}" <"$SANDBOX/words"
     mkdir -p "$SANDBOX/served"
     [ "$name" != etcd ] || ln -sf "..$(flag cert-file)" "$SANDBOX/served/127.0.0.1:2379"
     manifest=$2
@@ -73,7 +77,7 @@ case $1 in
     unit=$(find "$SANDBOX/etc/systemd/system/$name.service" "$SANDBOX/usr/lib/systemd/system/$name.service" 2>/dev/null | sed 1q)
     # words of the command line, with lines that continue; then what its environment file sets
     sed -n '/^ExecStart=./,/[^\\]$/p' "$unit" | sed 's/^ExecStart=//; s/\\$//' | tr -s ' ' '\n' | sed '/^$/d' >"$SANDBOX/words"
-    start "$name" <"$SANDBOX/words"
+    start "$name" "$name" <"$SANDBOX/words"
     sed -n 's/^EnvironmentFile=-*//p' "$unit" | while read -r file; do cat "$SANDBOX$file" 2>/dev/null || :; done |
       sed -n 's/^\([A-Z_]*=\)"*\([^"]*\)"*$/\1\2/p' | tee "$SANDBOX/variables" | tr '\n' '\000' >"$SANDBOX/proc/$pid/environ"
     serve "$name"

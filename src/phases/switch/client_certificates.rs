@@ -49,6 +49,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 Reader::Agent,
                 Reader::Person,
                 Reader::Kubelet,
+                Reader::Bootstrap,
             ];
             let changed = change_kubeconfigs(draft, &readers, |draft, node, path| {
                 edit_file(draft, node, path, |text, label| {
