@@ -288,12 +288,30 @@ pub fn plan(
             edges => proof.edges.len(),
             chains => proof.pairs_verified,
             matrix => proof.matrix_markdown(),
-            external_keys => external_keys(rotation),
+            about_cas => [external_keys(rotation), kept_roots(rotation)].concat(),
             weaknesses => proof.weaknesses.iter().map(|w| cell(w)).collect::<Vec<_>>(),
             outages => outages(spec, proof),
             unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
         },
     )
+}
+
+/// The roots that stay above a new CA and were above the old one: what the old one signed goes on being accepted.
+fn kept_roots(rotation: &Rotation) -> Vec<String> {
+    let pairs = rotation.cas.values();
+    pairs
+        .filter_map(|pair| {
+            let root = pair.chain.iter().find(|above| pair.old.signed_by(above))?;
+            Some(format!(
+                "`{}`, above the old {} CA, is above the new one too and stays trusted: whoever shows the old CA along with \
+                 a certificate\n  that it signed is accepted until {}. Where its key may be known to others, rotate to a CA \
+                 under another root.",
+                root.subject(),
+                pair.names(),
+                utc(pair.old.not_after()),
+            ))
+        })
+        .collect()
 }
 
 /// Where the keys of CAs are that lie on no node.

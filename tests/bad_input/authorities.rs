@@ -1,7 +1,7 @@
 //! The CAs, old and new, and the certificates under them.
 
 use carota::diagnostic::Code;
-use carota::pki::{Certificate, certificates_in_pem};
+use carota::pki::{CaRequest, Certificate, KeyAlgorithm, SigningCa, certificates_in_pem};
 
 use crate::case::{CONTROL_PLANES, Case, on, place_in};
 use crate::certificates::{
@@ -301,4 +301,40 @@ fn a_leaf_that_is_not_valid_yet_is_refused() {
         .refused_with(Code::LeafInvalid);
     assert_eq!(place_in(&said), "snapshot/users/alice.kubeconfig:1:1");
     assert!(said.contains("not valid yet"), "{said}");
+}
+
+/// The old and the new one under one root: nothing takes trust in the root away, and so the plan says what it means.
+#[test]
+fn a_root_that_stays_above_both_is_named() {
+    const ETCD: &str = "/etc/kubernetes/pki/etcd/ca.crt";
+    let root = ca(EARLY, LATE);
+    let under = |certificate: &Certificate| {
+        let (from, to) = (certificate.not_before(), certificate.not_after());
+        root.reissue(certificate, from, to, "under")
+            .unwrap()
+            .to_pem()
+            + &root.certificate.to_pem()
+    };
+    let old = certificates_in_pem(&Case::new().text(&on("cp-1", ETCD)), ETCD)
+        .unwrap()
+        .remove(0);
+    let own = SigningCa::mint(&CaRequest {
+        subject: "CN=new under it".into(),
+        key: KeyAlgorithm::EcdsaP256,
+        not_before: EARLY,
+        not_after: LATE,
+        serial: [0x42; 16],
+    })
+    .unwrap();
+    let settings =
+        "subject = \"CN=etcd-ca-2026-11-25\"\nkey = \"ecdsa-p256\"\nvalidity = \"10y\"\n";
+    let case = Case::unlocked()
+        .edit(TOML, settings, IMPORT)
+        .put("ca.crt", under(&own.certificate))
+        .put("ca.key", key(&own))
+        .on_control_planes(|case, node| case.put(&on(node, ETCD), under(&old)));
+    case.compiles();
+    let readme = case.text("plan/README.md");
+    let said = "`CN=elsewhere`, above the old etcd CA, is above the new one too and stays trusted";
+    assert!(readme.contains(said), "{readme}");
 }
