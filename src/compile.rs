@@ -297,7 +297,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The CAs that were made elsewhere. Their keys may be absent where only the lock is.
-fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
+pub fn imported(spec: &Spec, folder: &Path) -> Result<BTreeMap<CaName, CaSource>> {
     let mut out = BTreeMap::new();
     for (&name, ca) in &spec.cas {
         let NewCa::Import { certificate, key } = &ca.new else {

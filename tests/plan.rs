@@ -366,8 +366,23 @@ fn a_reissued_leaf_keeps_subject_names_usages_and_key() {
             before.insert(certificate.fingerprint().to_owned(), certificate);
         }
         let (_, leaves) = issued(&example);
-        for (_, replaces, leaf) in &leaves {
+        for (ca, replaces, leaf) in &leaves {
             let old = &before[replaces];
+            if example.ends_with("external-ca") && ca == "cluster" {
+                // Somebody else wrote it, for a new key and in their own order.
+                let said = |c: &Certificate| {
+                    (
+                        c.common_name(),
+                        c.organizations(),
+                        c.san_text(),
+                        c.client_auth(),
+                        c.server_auth(),
+                    )
+                };
+                assert_eq!(said(old), said(leaf));
+                assert_ne!(old.spki_der(), leaf.spki_der());
+                continue;
+            }
             assert_eq!(old.subject_der(), leaf.subject_der());
             assert_eq!(old.spki_der(), leaf.spki_der(), "{}", old.subject());
             // OpenSSL's reading of what must stay, without the issuer's identifiers.

@@ -100,8 +100,8 @@ fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Arc<Done>>))
     let lock = Some(Lock::parse(&lock, "carota.lock").unwrap());
     let keyring = Keyring::load(&example.join("secrets")).unwrap();
     let mut issuer = Issuer::new(&spec.id, lock, keyring);
-    let rotation =
-        Rotation::prepare(&spec, start.clone(), &mut issuer, &mut BTreeMap::new()).unwrap();
+    let mut imported = carota::compile::imported(&spec, example).unwrap();
+    let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported).unwrap();
     let done = phases::run(&rotation, &start, |_| ()).unwrap();
     run(&rotation, done);
 }

@@ -213,7 +213,9 @@ impl Issuer {
     fn ca_from_source(&self, name: &str, source: CaSource) -> Result<HeldCa> {
         let kept = self.keyring.cas.get(name).cloned();
         let signing = match (source, kept) {
-            (CaSource::Mint(_), Some(_)) => return Err(unknown_key(name)),
+            (CaSource::Mint(_) | CaSource::Elsewhere { .. }, Some(_)) => {
+                return Err(unknown_key(name));
+            }
             (CaSource::Mint(request), None) => SigningCa::mint(&request)?,
             (CaSource::Import(ca), Some(key)) if !key.belongs_to(&ca.certificate) => {
                 return Err(unknown_key(name));
@@ -230,7 +232,6 @@ impl Issuer {
                 }
             }
             (CaSource::ImportPublic { .. }, None) => return Err(key_missing(name, 0)),
-            (CaSource::Elsewhere { .. }, Some(_)) => return Err(unknown_key(name)),
             (CaSource::Elsewhere { certificate, chain }, None) => {
                 return Ok(HeldCa {
                     locked: LockedCa {

@@ -266,7 +266,7 @@ fn a_ca_that_no_flag_names_is_refused() {
             case.edit(&file, &format!("    - {flag}={FRONT_PROXY_CA}\n"), "")
         })
     });
-    case.refused(Code::CaNotFound, TOML, "");
+    case.refused(Code::CaNotFound, TOML, "front-proxy]");
 }
 
 #[test]

@@ -38,11 +38,22 @@ pub fn example(name: &str) -> PathBuf {
 /// private file.
 pub fn inputs_of(example: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    for name in ["cluster.toml", "carota.lock"] {
-        fs::copy(example.join(name), to.path().join(name)).unwrap();
-    }
+    copy_description(example, to.path());
     copy_tree(&example.join("snapshot"), &to.path().join("snapshot"));
     to
+}
+
+/// Copies what an example's people have committed beside its snapshot: cluster.toml, the lock, and the certificates that
+/// cluster.toml names.
+pub fn copy_description(example: &Path, to: &Path) {
+    for entry in fs::read_dir(example).unwrap() {
+        let name = entry.unwrap().file_name();
+        let ending = Path::new(&name).extension();
+        let ending = ending.and_then(|ending| ending.to_str());
+        if ending.is_some_and(|ending| ["toml", "lock", "pem"].contains(&ending)) {
+            fs::copy(example.join(&name), to.join(&name)).unwrap();
+        }
+    }
 }
 
 /// Copies a folder.

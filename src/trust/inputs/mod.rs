@@ -120,6 +120,9 @@ struct Manager {
     starts: Vec<usize>,
 }
 
+/// A kubeconfig: where it lies, and what it holds.
+pub type Kubeconfig = (NodePath, Rc<View>);
+
 /// Everything that is known of one input over time.
 struct Track {
     input: Rc<Input>,
@@ -149,7 +152,7 @@ pub struct Inputs<'a> {
     api_servers: Vec<(NodeName, NodePath)>,
     node_versions: HashMap<NodeName, Vec<usize>>,
     /// By where the nodes lie in memory.
-    kubelet_kubeconfigs: HashMap<(usize, usize), Option<(NodePath, Rc<View>)>>,
+    kubelet_kubeconfigs: HashMap<(usize, usize), Option<Kubeconfig>>,
     front_proxy: Vec<usize>,
     signers: Vec<Option<Rc<Vec<usize>>>>,
     roots: Vec<Option<Vec<usize>>>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::artifacts::{Held, View};
 use super::super::judge::{Credential, Trust};
-use super::{Input, InputId, Inputs, KubeconfigOf, What, object_label};
+use super::{Input, InputId, Inputs, Kubeconfig, KubeconfigOf, What, object_label};
 use crate::diagnostic::Result;
 use crate::layout::snapshot_file;
 use crate::names::{NodeName, NodePath};
@@ -196,7 +196,7 @@ impl<'a> Inputs<'a> {
         of: &KubeconfigOf,
         read: usize,
         now: usize,
-    ) -> Result<Option<(NodePath, Rc<View>)>> {
+    ) -> Result<Option<Kubeconfig>> {
         if *of != KubeconfigOf::Kubelet {
             return self.read_kubeconfig(node, of, read, now);
         }
@@ -220,7 +220,7 @@ impl<'a> Inputs<'a> {
         of: &KubeconfigOf,
         read: usize,
         now: usize,
-    ) -> Result<Option<(NodePath, Rc<View>)>> {
+    ) -> Result<Option<Kubeconfig>> {
         let before = self.timeline.state(read);
         let path = match of {
             KubeconfigOf::Flag(program, manifest, flag) => self
@@ -406,7 +406,7 @@ impl<'a> Inputs<'a> {
         &mut self,
         node: &NodeName,
         of: &KubeconfigOf,
-    ) -> Result<Option<(NodePath, Rc<View>)>> {
+    ) -> Result<Option<Kubeconfig>> {
         self.kubeconfig(node, of, 0, 0)
     }
 }
