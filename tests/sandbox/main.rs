@@ -465,8 +465,11 @@ fn no_way_back(world: &World, phase: &str, after: &BTreeMap<String, Files>) {
     assert_same(&world.all_files(), after, "a rollback after the clean-up");
 }
 
+/// Its name, the cluster, and what people change in its description.
+type Example = (&'static str, Layout, fn(&Path));
+
 /// The examples of `plans/` that are made here.
-const EXAMPLES: [(&str, Layout, fn(&Path)); 5] = [
+const EXAMPLES: [Example; 5] = [
     ("scripted", layouts::SCRIPTED, as_it_comes),
     ("hard-way", layouts::HARD_WAY, as_it_comes),
     ("kubeadm-single", layouts::SINGLE, as_it_comes),
