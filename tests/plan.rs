@@ -91,16 +91,17 @@ fn compiling_again_gives_the_same_bytes_with_and_without_the_keyring() {
 fn a_version_that_was_not_looked_at_compiles_with_a_note() {
     let example = example("kubeadm-ha");
     let readme = |folder: &Path| fs::read_to_string(folder.join("plan/README.md")).unwrap();
-    let note = "is newer than 1.34, and was not looked at";
+    let note = "is newer than 1.37, and was not looked at";
     assert!(!readme(&example).contains(note));
     let folder = inputs_of(&example);
-    edit(
-        &folder.path().join("cluster.toml"),
-        "kubernetes = \"1.34.4\"",
-        "kubernetes = \"1.37.0\"",
-    );
+    let toml = folder.path().join("cluster.toml");
+    let version = |version| format!("kubernetes = \"{version}\"");
+    edit(&toml, &version("1.34.4"), &version("1.37.2"));
     compile(folder.path());
-    assert!(readme(folder.path()).contains(&format!("Kubernetes 1.37.0 {note}")));
+    assert!(!readme(folder.path()).contains(note));
+    edit(&toml, &version("1.37.2"), &version("1.38.0"));
+    compile(folder.path());
+    assert!(readme(folder.path()).contains(&format!("Kubernetes 1.38.0 {note}")));
 }
 
 #[test]

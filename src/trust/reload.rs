@@ -6,7 +6,8 @@
 //!
 //! Sources: A = k8s.io/apiserver, K = k8s.io/kubernetes, C = k8s.io/client-go, G =
 //! k8s.io/kube-aggregator, P = go.etcd.io/etcd/client/pkg/v3; dyn = A pkg/server/dynamiccertificates;
-//! kcm = K cmd/kube-controller-manager/app. Read at Kubernetes 1.34.4 and etcd 3.6.16.
+//! kcm = K cmd/kube-controller-manager/app. Read at Kubernetes 1.34.4 and etcd 3.6.16; what differs at 1.37.2 was
+//! looked through in the same files.
 
 use crate::spec::Version;
 
@@ -210,9 +211,35 @@ pub const TABLE: [Row; 26] = [
     ),
 ];
 
+/// Inputs of which a later version makes something else: the minor version of Kubernetes 1 from which on both must be
+/// counted with, and where that was read.
+pub const LATER: [(&str, u32, &str); 3] = [
+    // On by default, and a gate that each program may turn off.
+    (
+        "kubeconfig ca",
+        36,
+        "C features/known_features.go, ClientsAllowCARotation: beta and on since 1.36; transport/cache.go at 0.37.2",
+    ),
+    (
+        "pod ca.crt",
+        36,
+        "C features/known_features.go, ClientsAllowCARotation; whatever client a pod was built with",
+    ),
+    // Changed somewhere between the two that were read.
+    (
+        "kubelet serving",
+        35,
+        "K pkg/kubelet/kubelet.go:962,976 and server/server.go:211 at 1.37.2",
+    ),
+];
+
 /// When a process takes over a change of an input.
 #[must_use]
 pub fn class(input: &str, kubernetes: Version) -> Class {
+    let mut later = LATER.iter();
+    if later.any(|(of, since, _)| *of == input && kubernetes.is_since(*since)) {
+        return Class::Unknown;
+    }
     TABLE
         .iter()
         .find(|row| row.input == input && kubernetes.is_since(row.since))
@@ -239,6 +266,16 @@ mod tests {
         };
         assert_eq!(class("kubeconfig client-certificate", old), Class::Unknown);
         assert_eq!(class("webhook tls", NEW), Class::Unknown);
+    }
+
+    #[test]
+    fn what_a_later_version_reloads_counts_both_ways() {
+        let since = |minor| Version { minor, ..NEW };
+        for (input, from, source) in LATER {
+            assert_eq!(class(input, since(from)), Class::Unknown, "{input}");
+            assert_eq!(class(input, since(from - 1)), Class::Start, "{input}");
+            assert!(!source.is_empty());
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub const NOTICES_STARTUP: Since = Since {
 };
 
 /// The versions whose behaviour was looked up, and tried on files of real clusters.
-const KNOWN: std::ops::RangeInclusive<u32> = 13..=34;
+const KNOWN: std::ops::RangeInclusive<u32> = 13..=37;
 
 impl Since {
     /// Whether it is so in a version.
@@ -63,9 +63,9 @@ mod tests {
         let note = |text: &str| note(Version::parse(text).unwrap());
         assert_eq!((note("1.13.0"), note("v1.34.4")), (None, None));
         assert!(
-            note("1.35.0")
+            note("1.38.0")
                 .unwrap()
-                .contains("1.35.0 is newer than 1.34")
+                .contains("1.38.0 is newer than 1.37")
         );
         assert!(note("2.0.0").is_some());
         assert!(note("1.12.9").unwrap().contains("older than 1.13"));
