@@ -2429,7 +2429,7 @@ fn a_lost_connection_is_tried_again_a_bounded_number_of_times() {
         };
         // Each call of an apply, and how often it is made when nothing is lost.
         for (at, (which, times)) in [
-            ("apply --validate=false", 1),
+            ("patch -f - --type merge", 1),
             ("get secrets", 1),
             ("get namespaces", 1),
             ("get configmaps -A", 1),
@@ -2478,7 +2478,7 @@ fn a_lost_connection_is_tried_again_a_bounded_number_of_times() {
             0,
             &["is done"],
         );
-        assert_eq!(calls(&folder, "apply --validate=false"), 1);
+        assert_eq!(calls(&folder, "patch -f - --type merge"), 1);
         lose(&folder, 5, "get configmap extension", LOST[0]);
         says(
             &on_cluster(&fixture, shell, "verify", &folder, &[]),
@@ -2577,7 +2577,7 @@ fn an_object_is_patched_and_looked_at() {
         );
         let calls = || fs::read_to_string(folder.join("calls")).expect("calls");
         let writes =
-            || calls().matches("-p kind: X").count() - calls().matches("both\n --dry-run").count();
+            || calls().matches("-p kind: X").count() - calls().matches("both --dry-run").count();
         assert_eq!(writes(), 0, "{}", calls());
         says(&run("apply", &[]), 0, &["1 of 1: patch cluster/a b,c.yaml"]);
         assert_eq!(writes(), 1, "{}", calls());
@@ -2801,7 +2801,7 @@ fn names_from_the_cluster_are_only_names() {
         // What the roll may breach is said before the first change.
         let said = text(&done);
         assert!(
-            said.find("note: PodDisruptionBudget") < said.find("3 of 7: apply"),
+            said.find("note: PodDisruptionBudget") < said.find("3 of 7: patch"),
             "{said}"
         );
         says(&run("verify", &[]), 0, &["verified"]);
