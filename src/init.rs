@@ -188,7 +188,8 @@ fn endpoint(state: &State) -> Result<Option<String>> {
         }
     }
     for node in state.nodes.keys() {
-        let kubeconfig = layout::kubelet(state, node)?.and_then(|kubelet| kubelet.kubeconfig);
+        let kubeconfig =
+            layout::kubelet(state, node)?.and_then(|kubelet| kubelet.kubeconfig.clone());
         if let Some(path) = kubeconfig
             && let Some(file) = state.file(node, &path)
             && let Some(server) = server(&file.text, &snapshot_file(node, &path))?

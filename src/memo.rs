@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 /// What texts may have in bytes of which a memory holds what was made, before it begins anew. A
-/// cluster of a handful of nodes stays far below, and what was made of the texts of thousands of
-/// nodes does not pile up.
-const REMEMBERED: usize = 16 << 20;
+/// cluster of hundreds of nodes stays below, and what was made of the texts of thousands of nodes does not
+/// pile up: it takes several times the room of its text.
+const REMEMBERED: usize = 4 << 20;
 
 /// The same for memories that hold next to nothing of a text: a yes or a no.
 const VERDICTS: usize = 1 << 30;

@@ -10,14 +10,16 @@
 //! last with a [`Draft`]. Everything a reader sees (diffs, hashes, restarts, the way back) is derived
 //! from two neighbouring states. This module knows nothing of certificates, phases or output.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use crate::names::{NodeName, NodePath};
+use crate::parallel;
 use crate::spec::Role;
 
 /// A regular file on a node, in its public form.
@@ -98,6 +100,29 @@ impl Node {
     pub fn key_beside(&self, certificate: &NodePath) -> Option<NodePath> {
         let mut keys = certificate.keys().into_iter();
         keys.find(|key| key != certificate && self.files.contains_key(key))
+    }
+
+    /// The paths whose entry is not that of `before`.
+    fn changed_since(self: &Arc<Node>, before: &Arc<Node>) -> BTreeSet<NodePath> {
+        let mut out = BTreeSet::new();
+        if Arc::ptr_eq(self, before) {
+            return out;
+        }
+        // Both are in the order of their paths.
+        let (mut new, mut old) = (self.files.iter().peekable(), before.files.iter().peekable());
+        loop {
+            let (path, same) = match (new.peek(), old.peek()) {
+                (None, None) => return out,
+                (Some((a, x)), Some((b, y))) if a == b => (*a, x == y),
+                (Some((a, _)), Some((b, _))) => (*a.min(b), false),
+                (Some((path, _)), None) | (None, Some((path, _))) => (*path, false),
+            };
+            if !same {
+                out.insert(path.clone());
+            }
+            new.next_if(|(at, _)| *at == path);
+            old.next_if(|(at, _)| *at == path);
+        }
     }
 
     /// The regular files with their paths.
@@ -204,22 +229,55 @@ impl fmt::Display for Process {
     }
 }
 
+/// A map that is the same one in all states until one of them changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared<K, V>(Arc<BTreeMap<K, V>>);
+
+impl<K, V> From<BTreeMap<K, V>> for Shared<K, V> {
+    fn from(map: BTreeMap<K, V>) -> Shared<K, V> {
+        Shared(Arc::new(map))
+    }
+}
+
+impl<K, V> Deref for Shared<K, V> {
+    type Target = BTreeMap<K, V>;
+
+    fn deref(&self) -> &BTreeMap<K, V> {
+        &self.0
+    }
+}
+
+impl<K: Clone, V: Clone> DerefMut for Shared<K, V> {
+    fn deref_mut(&mut self) -> &mut BTreeMap<K, V> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<'m, K, V> IntoIterator for &'m Shared<K, V> {
+    type Item = (&'m K, &'m V);
+    type IntoIter = btree_map::Iter<'m, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 /// The cluster at one moment.
 #[derive(Clone, Debug)]
 pub struct State {
     /// 0 for the snapshot, then one more for each step.
     pub number: usize,
     /// The nodes.
-    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    pub nodes: Shared<NodeName, Arc<Node>>,
     /// The API objects, as JSON values.
-    pub objects: BTreeMap<ObjectId, Arc<Value>>,
+    pub objects: Shared<ObjectId, Arc<Value>>,
     /// Kubeconfigs that live outside the nodes, by the user's name.
     pub users: BTreeMap<NodeName, Arc<str>>,
     /// In which states each user was handed another kubeconfig, in order.
     pub handed_out: BTreeMap<NodeName, Vec<usize>>,
     /// In which state each process last started, confirmed. Absent: before state 0, having read
     /// what the snapshot shows.
-    pub started: BTreeMap<Process, usize>,
+    pub started: Shared<Process, usize>,
 }
 
 impl State {
@@ -228,7 +286,10 @@ impl State {
     pub fn draft(&self) -> Draft {
         let mut state = self.clone();
         state.number += 1;
-        Draft { state }
+        Draft {
+            state,
+            written: FxHashSet::default(),
+        }
     }
 
     /// The file at `path` on `node`, following links.
@@ -273,22 +334,24 @@ impl State {
     pub fn changed_files(&self, before: &State) -> BTreeMap<NodeName, BTreeSet<NodePath>> {
         let mut out = BTreeMap::new();
         for (name, node) in &self.nodes {
-            let old = &before.nodes[name];
-            if Arc::ptr_eq(node, old) {
-                continue;
-            }
-            let changed: BTreeSet<_> = node
-                .files
-                .keys()
-                .chain(old.files.keys())
-                .filter(|path| node.files.get(*path) != old.files.get(*path))
-                .cloned()
-                .collect();
+            let changed = node.changed_since(&before.nodes[name]);
             if !changed.is_empty() {
                 out.insert(name.clone(), changed);
             }
         }
         out
+    }
+
+    /// Whether anything changed since `before`, or a process started.
+    #[must_use]
+    pub fn differs_from(&self, before: &State) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|(name, node)| {
+            let old = &before.nodes[name];
+            !Arc::ptr_eq(node, old) && node.files != old.files
+        }) || !self.changed_objects(before).is_empty()
+            || !self.changed_users(before).is_empty()
+            || !self.restarted_since(before).is_empty()
     }
 
     /// The objects that differ from those of `before`.
@@ -326,7 +389,12 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct Draft {
     state: State,
+    /// What was written: the same text on many nodes is kept once.
+    written: FxHashSet<Arc<str>>,
 }
+
+/// Fewer nodes are not worth being divided among cores.
+const MANY_NODES: usize = 64;
 
 impl Draft {
     /// The state as changed so far.
@@ -338,31 +406,89 @@ impl Draft {
     /// Writes `text` to the file that `path` leads to. A new file gets `mode` and `owner`; an
     /// existing one keeps its own.
     pub fn write(&mut self, node: &NodeName, path: &NodePath, text: &str, mode: u32, owner: &str) {
-        let Some(node) = self.state.nodes.get_mut(node) else {
+        let Some(files) = self.state.nodes.get(node) else {
             return;
         };
-        let at = node.resolve(path).unwrap_or_else(|| path.clone());
-        let file = match node.files.get(&at) {
+        let at = files.resolve(path).unwrap_or_else(|| path.clone());
+        let old = match files.files.get(&at) {
             Some(Entry::File(old)) if *old.text == *text => return,
-            Some(Entry::File(old)) => File {
-                text: text.into(),
-                ..old.clone()
-            },
-            _ => File {
-                text: text.into(),
+            Some(Entry::File(old)) => Some(old.clone()),
+            _ => None,
+        };
+        let text = self.written.get(text).cloned().unwrap_or_else(|| {
+            let text: Arc<str> = text.into();
+            self.written.insert(text.clone());
+            text
+        });
+        let file = match old {
+            Some(old) => File { text, ..old },
+            None => File {
+                text,
                 mode,
                 owner: owner.into(),
             },
         };
-        Arc::make_mut(node).files.insert(at, Entry::File(file));
+        if let Some(files) = self.state.nodes.get_mut(node) {
+            Arc::make_mut(files).files.insert(at, Entry::File(file));
+        }
+    }
+
+    /// Lets `edit` change every node, in order, and gives what it says of each. It may look at all there is, and
+    /// changes nothing but the files and processes of its node: many nodes are divided among all cores.
+    pub fn each_node<T: Send, E: Send>(
+        &mut self,
+        edit: impl Fn(&mut Draft, &NodeName) -> Result<T, E> + Sync,
+    ) -> Result<Vec<(NodeName, T)>, E> {
+        let names: Vec<NodeName> = self.state.nodes.keys().cloned().collect();
+        let all = |draft: &mut Draft, names: &[NodeName]| {
+            let edited = names
+                .iter()
+                .map(|name| Ok((name.clone(), edit(draft, name)?)));
+            edited.collect::<Result<Vec<_>, E>>()
+        };
+        if names.len() < MANY_NODES {
+            return all(self, &names);
+        }
+        let shares: Vec<&[NodeName]> = names
+            .chunks(names.len().div_ceil(parallel::cores()))
+            .collect();
+        let drafts = parallel::map(&shares, |share| {
+            let mut draft = self.clone();
+            all(&mut draft, share).map(|out| (draft, out))
+        });
+        let mut out = Vec::with_capacity(names.len());
+        for (share, drafted) in shares.into_iter().zip(drafts) {
+            let (draft, said) = drafted?;
+            self.take(draft, share);
+            out.extend(said);
+        }
+        Ok(out)
+    }
+
+    /// Takes over what another draft made of some nodes, which are in order.
+    fn take(&mut self, other: Draft, nodes: &[NodeName]) {
+        for name in nodes {
+            if let Some(node) = other.state.nodes.get(name) {
+                self.state.nodes.insert(name.clone(), node.clone());
+            }
+        }
+        let number = self.state.number;
+        let started = other.state.started.iter().filter(|(process, at)| {
+            let node = process.node();
+            **at == number && node.is_some_and(|node| nodes.binary_search(node).is_ok())
+        });
+        let started: Vec<_> = started.map(|(p, at)| (p.clone(), *at)).collect();
+        self.state.started.extend(started);
+        self.written.extend(other.written);
     }
 
     /// Removes what lies at `path`.
     pub fn remove(&mut self, node: &NodeName, path: &NodePath) {
-        if let Some(node) = self.state.nodes.get_mut(node)
-            && node.files.contains_key(path)
+        let there = |files: &Arc<Node>| files.files.contains_key(path);
+        if self.state.nodes.get(node).is_some_and(there)
+            && let Some(files) = self.state.nodes.get_mut(node)
         {
-            Arc::make_mut(node).files.remove(path);
+            Arc::make_mut(files).files.remove(path);
         }
     }
 
@@ -435,11 +561,11 @@ mod tests {
         };
         let state = State {
             number: 0,
-            nodes: BTreeMap::from([(name.clone(), Arc::new(node))]),
-            objects: BTreeMap::new(),
+            nodes: BTreeMap::from([(name.clone(), Arc::new(node))]).into(),
+            objects: BTreeMap::new().into(),
             users: BTreeMap::new(),
             handed_out: BTreeMap::new(),
-            started: BTreeMap::new(),
+            started: BTreeMap::new().into(),
         };
         (state, name)
     }
@@ -461,6 +587,64 @@ mod tests {
             &*before.file(&node, &path("/pki/real.pem")).unwrap().text,
             "old"
         );
+    }
+
+    /// Two states with more nodes than are kept together, one edited node by node, one divided.
+    #[test]
+    fn nodes_that_are_divided_among_cores_change_as_they_would_in_order() {
+        let (mut state, node) = state();
+        let like = state.nodes[&node].clone();
+        let name = |n: usize| NodeName::new(&format!("worker-{n}")).unwrap();
+        state
+            .nodes
+            .extend((0..2 * MANY_NODES).map(|n| (name(n), like.clone())));
+        let edit = |draft: &mut Draft, node: &NodeName| {
+            let number: usize = node.as_str().bytes().map(usize::from).sum();
+            if number % 3 == 0 {
+                draft.write(node, &path("/new"), "the same", 0o600, "0:0");
+                draft.remove(node, &path("/pki/loop"));
+                draft.restart(Process::Kubelet(node.clone()));
+            }
+            Ok::<_, ()>(number)
+        };
+        let (mut divided, mut in_order) = (state.draft(), state.draft());
+        let said = divided.each_node(edit).unwrap();
+        let names: Vec<_> = state.nodes.keys().cloned().collect();
+        let expected: Vec<_> = names
+            .iter()
+            .map(|name| (name.clone(), edit(&mut in_order, name).unwrap()))
+            .collect();
+        assert_eq!(said, expected);
+        let (divided, in_order) = (divided.finish(), in_order.finish());
+        assert_eq!(divided.nodes, in_order.nodes);
+        assert_eq!(divided.started, in_order.started);
+        assert!(divided.differs_from(&state) && !divided.differs_from(&divided));
+        let changed = divided.changed_files(&state);
+        assert!(changed.len() > 20 && changed.len() < names.len());
+        let paths = BTreeSet::from([path("/new"), path("/pki/loop")]);
+        assert!(changed.values().all(|of_node| *of_node == paths));
+
+        let fails = |_: &mut Draft, node: &NodeName| match node.as_str() {
+            "worker-100" | "worker-99" => Err(node.to_string()),
+            _ => Ok(()),
+        };
+        let error = state.draft().each_node(fails).unwrap_err();
+        assert_eq!(error, "worker-100", "the first in order");
+    }
+
+    #[test]
+    fn a_text_on_many_nodes_is_kept_once() {
+        let (mut before, node) = state();
+        let other = NodeName::new("cp-2").unwrap();
+        let like = before.nodes[&node].clone();
+        before.nodes.insert(other.clone(), like);
+        let mut draft = before.draft();
+        for name in [&node, &other] {
+            draft.write(name, &path("/pki/real.pem"), "new", 0o600, "0:0");
+        }
+        let after = draft.finish();
+        let text = |name| &after.file(name, &path("/pki/real.pem")).unwrap().text;
+        assert!(Arc::ptr_eq(text(&node), text(&other)));
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub fn find_embedded_certificates(text: &str, file: &str) -> Vec<Found> {
         .collect()
 }
 
+/// Whether there is any certificate in `text`.
+#[must_use]
+pub fn holds_certificate(text: &str) -> bool {
+    text.len() >= SHORTEST && !search(text, DEPTH).is_empty()
+}
+
 /// Certificates with the offsets of their text.
 fn search(text: &str, depth: usize) -> Vec<(usize, Vec<u8>)> {
     let mut found = Vec::new();

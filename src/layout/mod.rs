@@ -5,6 +5,7 @@
 //! units and volumes that name it. Both the phases and the proof look at a State through this
 //! module; it knows nothing of what either wants.
 
+mod seen;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use crate::edit::manifest::{Flag, Manifest};
 use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, Node, Process, State};
 
+use seen::Seen;
 use units::Service;
 pub use units::{KUBELET_UNIT, may_run_units, unit_of};
 
@@ -387,30 +389,54 @@ pub struct Kubelet {
     pub rotates: bool,
     /// Where it keeps certificates that it had signed.
     pub certificates: Option<NodePath>,
-    config: Option<(NodePath, KubeletConfig)>,
-    loaded: units::Loaded,
+    /// Its configuration file, where there is one.
+    config: Option<NodePath>,
+    /// Its unit with drop-ins and environment files.
+    sources: Vec<NodePath>,
 }
 
 impl Kubelet {
     /// The files that say how it runs: its configuration, its unit with drop-ins and environment files.
     pub fn files(&self) -> impl Iterator<Item = &NodePath> {
-        let config = self.config.iter().map(|(path, _)| path);
-        config.chain(self.loaded.files())
+        self.config.iter().chain(&self.sources)
     }
 
-    /// The files that change when its client CA file becomes another, with their texts.
-    pub fn with_client_ca_file(&self, file: &NodePath) -> Result<Vec<(NodePath, String)>> {
+    /// The files that change when its client CA file becomes another, with their texts. `files` are those of
+    /// its node.
+    pub fn with_client_ca_file(
+        &self,
+        files: &Node,
+        file: &NodePath,
+    ) -> Result<Vec<(NodePath, String)>> {
         let flag = "client-ca-file";
-        if self.loaded.unit.flag(flag)?.is_some() {
-            return self.loaded.with_flags(&[(flag, file.to_string())]);
+        if let Some(loaded) = units::load(&self.node, files, KUBELET_UNIT)?
+            && loaded.unit.flag(flag)?.is_some()
+        {
+            return loaded.with_flags(&[(flag, file.to_string())]);
         }
-        let edited = self.config.as_ref().map(|(path, config)| {
-            let text = config.set_client_ca_file(file.as_str())?;
-            Ok((path.clone(), text))
-        });
-        edited.into_iter().collect()
+        let Some((path, config)) = kubelet_config(&self.node, files, self.config.as_ref())? else {
+            return Ok(Vec::new());
+        };
+        let text = config.set_client_ca_file(file.as_str())?;
+        Ok(vec![(path, text)])
     }
 }
+
+/// A kubelet's configuration, where its file is in the snapshot.
+fn kubelet_config(
+    node: &NodeName,
+    files: &Node,
+    path: Option<&NodePath>,
+) -> Result<Option<(NodePath, KubeletConfig)>> {
+    let Some((path, file)) = path.and_then(|path| files.file(path)) else {
+        return Ok(None);
+    };
+    let config = KubeletConfig::parse(&file.text, &snapshot_file(node, path))?;
+    Ok(Some((path.clone(), config)))
+}
+
+static KUBELETS: Seen<Option<Arc<Kubelet>>> = Seen::new();
+static COMPONENTS: Seen<Vec<Arc<Component>>> = Seen::new();
 
 /// A file of the snapshot as messages name it.
 #[must_use]
@@ -420,10 +446,17 @@ pub fn snapshot_file(node: &NodeName, path: &NodePath) -> String {
 
 /// The programs of the control plane on a node: units in order of their names, then static pods in order
 /// of their manifests' names.
-pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
+pub fn components(state: &State, node: &NodeName) -> Result<Vec<Arc<Component>>> {
     let Some(files) = state.nodes.get(node) else {
         return Ok(Vec::new());
     };
+    COMPONENTS.of(node, files, || {
+        let read = read_components(node, files)?;
+        Ok(read.into_iter().map(Arc::new).collect())
+    })
+}
+
+fn read_components(node: &NodeName, files: &Arc<Node>) -> Result<Vec<Component>> {
     let mut out = Vec::new();
     for (program, service) in units::programs(node, files)? {
         out.push(Component {
@@ -434,7 +467,7 @@ pub fn components(state: &State, node: &NodeName) -> Result<Vec<Component>> {
             settings: Vec::new(),
         });
     }
-    if let Some(folder) = kubelet(state, node)?.and_then(|k| k.static_pods) {
+    if let Some(folder) = kubelet_of(node, files)?.and_then(|k| k.static_pods.clone()) {
         static_pods(node, files, &folder, &mut out)?;
     }
     for component in &mut out {
@@ -527,7 +560,7 @@ fn withheld_manifest(label: &str) -> Diagnostic {
 }
 
 /// The components of one program over all nodes.
-pub fn all(state: &State, program: Program) -> Result<Vec<Component>> {
+pub fn all(state: &State, program: Program) -> Result<Vec<Arc<Component>>> {
     let mut out = Vec::new();
     for node in state.nodes.keys() {
         out.extend(
@@ -570,10 +603,18 @@ pub fn manifests_in<'a>(
 }
 
 /// A node's kubelet, from its unit, drop-ins and configuration. None where the snapshot has no unit.
-pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
-    let Some(files) = state.nodes.get(node) else {
-        return Ok(None);
-    };
+pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Arc<Kubelet>>> {
+    match state.nodes.get(node) {
+        Some(files) => kubelet_of(node, files),
+        None => Ok(None),
+    }
+}
+
+fn kubelet_of(node: &NodeName, files: &Arc<Node>) -> Result<Option<Arc<Kubelet>>> {
+    KUBELETS.of(node, files, || Ok(read_kubelet(node, files)?.map(Arc::new)))
+}
+
+fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
     let Some(loaded) = units::load(node, files, KUBELET_UNIT)? else {
         return Ok(None);
     };
@@ -590,16 +631,7 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
                 .at(flag.place.clone())
         })
     };
-    let config = match path_flag("config")? {
-        None => None,
-        Some(path) => match files.file(&path) {
-            None => None,
-            Some((path, file)) => {
-                let config = KubeletConfig::parse(&file.text, &snapshot_file(node, path))?;
-                Some((path.clone(), config))
-            }
-        },
-    };
+    let config = kubelet_config(node, files, path_flag("config")?.as_ref())?;
     if let Some(flag) = unit.flag("config-dir")? {
         return Err(Diagnostic::new(
             Code::Unsupported,
@@ -629,8 +661,8 @@ pub fn kubelet(state: &State, node: &NodeName) -> Result<Option<Kubelet>> {
         serving_is_signed: switch("rotate-server-certificates", |c| c.server_tls_bootstrap)?,
         rotates: switch("rotate-certificates", |c| c.rotate_certificates)?,
         certificates: path_flag("cert-dir")?,
-        config,
-        loaded,
+        config: config.map(|(path, _)| path),
+        sources: loaded.files().cloned().collect(),
     }))
 }
 

@@ -2,6 +2,7 @@
 //! kubeconfigs, finding workloads. One place for each, so that phases read as what they mean.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -96,16 +97,14 @@ pub fn step(
     let mut draft = before.draft();
     edit(&mut draft)?;
     let after = draft.finish();
-    let changed = !after.changed_files(before).is_empty()
-        || !after.changed_objects(before).is_empty()
-        || !after.changed_users(before).is_empty()
-        || !after.restarted_since(before).is_empty();
-    Ok((changed || !actions.is_empty()).then(|| Step {
-        title: title.to_owned(),
-        part,
-        after,
-        actions,
-    }))
+    Ok(
+        (after.differs_from(before) || !actions.is_empty()).then(|| Step {
+            title: title.to_owned(),
+            part,
+            after,
+            actions,
+        }),
+    )
 }
 
 /// The certificates of a PEM file on a node, with the file's own path.
@@ -135,7 +134,7 @@ pub fn trust_files(
                 paths.extend(component.host_file(flag)?);
             }
         }
-        paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file));
+        paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file.clone()));
         for (path, file) in start.nodes[node].regular_files() {
             if names_a_ca_file(&file.text) && looks_like_kubeconfig(&file.text) {
                 let named = ca_files(rotation, node, path)?;
@@ -222,7 +221,11 @@ pub fn point_at_bundles(
 }
 
 /// The components of a program in the state as drafted so far.
-pub fn components_now(draft: &Draft, node: &NodeName, program: Program) -> Result<Vec<Component>> {
+pub fn components_now(
+    draft: &Draft,
+    node: &NodeName,
+    program: Program,
+) -> Result<Vec<Arc<Component>>> {
     let all = layout::components(draft.now(), node)?;
     Ok(all.into_iter().filter(|c| c.program == program).collect())
 }
@@ -317,11 +320,12 @@ pub fn kubeconfigs(state: &State, node: &NodeName) -> Result<Vec<NodeKubeconfig>
     }
     if let Some(kubelet) = layout::kubelet(state, node)? {
         for (path, reader) in [
-            (kubelet.kubeconfig, Reader::Kubelet),
-            (kubelet.bootstrap_kubeconfig, Reader::Bootstrap),
+            (&kubelet.kubeconfig, Reader::Kubelet),
+            (&kubelet.bootstrap_kubeconfig, Reader::Bootstrap),
         ] {
             if let Some(path) = path {
-                readers.entry(path).or_insert((reader, BTreeSet::new()));
+                let of = readers.entry(path.clone());
+                of.or_insert((reader, BTreeSet::new()));
             }
         }
     }
@@ -590,30 +594,29 @@ pub fn change_kubeconfig_trust(
 pub fn change_kubeconfigs(
     draft: &mut Draft,
     readers: &[Reader],
-    edit: impl Fn(&mut Draft, &NodeName, &NodePath) -> Result<bool>,
+    edit: impl Fn(&mut Draft, &NodeName, &NodePath) -> Result<bool> + Sync,
 ) -> Result<BTreeMap<NodeName, Vec<NodePath>>> {
-    let mut changed = BTreeMap::new();
-    let nodes: Vec<_> = draft.now().nodes.keys().cloned().collect();
-    for node in nodes {
+    let all = draft.each_node(|draft, node| {
+        let mut changed = Vec::new();
         let mut pods: BTreeMap<NodePath, Vec<NodePath>> = BTreeMap::new();
-        for kubeconfig in kubeconfigs(draft.now(), &node)? {
-            if readers.contains(&kubeconfig.reader) && edit(draft, &node, &kubeconfig.path)? {
+        for kubeconfig in kubeconfigs(draft.now(), node)? {
+            if readers.contains(&kubeconfig.reader) && edit(draft, node, &kubeconfig.path)? {
                 for pod in &kubeconfig.pods {
-                    pods.entry(pod.clone())
-                        .or_default()
-                        .push(kubeconfig.path.clone());
+                    let inputs = pods.entry(pod.clone()).or_default();
+                    inputs.push(kubeconfig.path.clone());
                 }
-                changed
-                    .entry(node.clone())
-                    .or_insert_with(Vec::new)
-                    .push(kubeconfig.path);
+                changed.push(kubeconfig.path);
             }
         }
         for (pod, inputs) in pods {
-            recreate(draft, &node, &pod, &inputs)?;
+            recreate(draft, node, &pod, &inputs)?;
         }
-    }
-    Ok(changed)
+        Ok(changed)
+    })?;
+    Ok(all
+        .into_iter()
+        .filter(|(_, changed)| !changed.is_empty())
+        .collect())
 }
 
 /// Changes every user's kubeconfig.

@@ -76,7 +76,7 @@ impl SigningCa {
                 not_after: request.not_after,
                 subject,
                 spki: key.spki_der(),
-                extensions: made.extensions().iter().map(|e| e.der.clone()).collect(),
+                extensions: made.extensions().map(|e| e.der.to_vec()).collect(),
             };
             content.sign(subject, &key)?
         };
@@ -171,12 +171,12 @@ impl SigningCa {
             not_before,
             not_after,
             subject: old.subject_der(),
-            spki: &public.der,
+            spki: public.der(),
             extensions: self.extensions(old, public),
         };
         let new = content.sign(self.certificate.subject_der(), &self.key)?;
         let sound = new.subject_der() == old.subject_der()
-            && new.spki_der() == public.der
+            && new.spki_der() == public.der()
             && new.version() == 3
             && new.signed_by(&self.certificate);
         if sound {
@@ -208,14 +208,13 @@ impl SigningCa {
         });
         let mut extensions: Vec<Vec<u8>> = old
             .extensions()
-            .iter()
             .filter_map(|e| match e.id {
                 AKI => authority.take(),
-                SKI if public.der != old.spki_der() => {
+                SKI if public.der() != old.spki_der() => {
                     let identifier = element(OCTET_STRING, &[&key_identifier(public)]);
                     Some(extension(SKI, &identifier))
                 }
-                _ => Some(e.der.clone()),
+                _ => Some(e.der.to_vec()),
             })
             .collect();
         extensions.extend(authority);
@@ -236,7 +235,7 @@ impl SigningCa {
         hash.update(rotation_id);
         hash.update(old.der());
         hash.update(self.certificate.der());
-        hash.update(&public.der);
+        hash.update(public.der());
         hash.update(not_before.to_be_bytes());
         hash.update(not_after.to_be_bytes());
         positive(&hash.finalize())
@@ -328,7 +327,7 @@ fn extension(id: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
 
 /// RFC 7093, method 1: the first 160 bits of the SHA-256 of the key, as Go computes it today.
 fn key_identifier(public: &PublicKey) -> Vec<u8> {
-    Sha256::digest(&public.bits)[..20].to_vec()
+    Sha256::digest(public.bits())[..20].to_vec()
 }
 
 fn with_rcgen(
@@ -395,7 +394,7 @@ struct Signer<'a> {
 
 impl PublicKeyData for Signer<'_> {
     fn der_bytes(&self) -> &[u8] {
-        &self.public.bits
+        self.public.bits()
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {

@@ -53,13 +53,13 @@ pub struct Certificate(Arc<Decoded>);
 
 /// Everything that is read from a certificate.
 struct Decoded {
-    der: Vec<u8>,
+    der: Box<[u8]>,
     fingerprint: String,
-    tbs: Vec<u8>,
+    tbs: Part,
     version: u8,
     serial: String,
-    subject_der: Vec<u8>,
-    issuer_der: Vec<u8>,
+    subject_der: Part,
+    issuer_der: Part,
     subject: String,
     issuer: String,
     common_name: Option<String>,
@@ -67,30 +67,58 @@ struct Decoded {
     not_before: i64,
     not_after: i64,
     spki: PublicKey,
-    signature_identifier: Vec<u8>,
-    signature: Vec<u8>,
-    extensions: Vec<Extension>,
+    signature_identifier: Part,
+    signature: Part,
+    extensions: Box<[ExtensionParts]>,
     usage: Usage,
+}
+
+/// A part of an encoding, by its place in it: thousands of certificates are held at a time.
+#[derive(Clone, Copy)]
+struct Part {
+    begin: u32,
+    length: u32,
+}
+
+impl Part {
+    /// `part` is a slice of `whole`.
+    fn of(whole: &[u8], part: &[u8]) -> der::Result<Part> {
+        let begin = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        let begin = if part.is_empty() { 0 } else { begin };
+        Ok(Part {
+            begin: der::Length::try_from(begin)?.into(),
+            length: der::Length::try_from(part.len())?.into(),
+        })
+    }
+
+    fn within(self, whole: &[u8]) -> &[u8] {
+        let begin = self.begin as usize;
+        &whole[begin..begin + self.length as usize]
+    }
 }
 
 /// A public key with the algorithm it is for.
 pub(super) struct PublicKey {
-    pub der: Vec<u8>,
-    /// Content of the algorithm identifier.
-    pub identifier: Vec<u8>,
-    /// Content of the bit string.
-    pub bits: Vec<u8>,
-    /// For people: `RSA 2048`, `ECDSA P-256`.
-    pub text: String,
+    der: Box<[u8]>,
+    identifier: Part,
+    bits: Part,
+    text: String,
 }
 
 /// One extension, undecoded.
-pub(super) struct Extension {
+pub(super) struct Extension<'a> {
     pub id: ObjectIdentifier,
     /// Content of its octet string.
-    pub value: Vec<u8>,
+    pub value: &'a [u8],
     /// The whole element.
-    pub der: Vec<u8>,
+    pub der: &'a [u8],
+}
+
+/// The same by places.
+struct ExtensionParts {
+    id: ObjectIdentifier,
+    value: Part,
+    der: Part,
 }
 
 /// The extensions that carota understands.
@@ -138,13 +166,13 @@ impl Certificate {
     /// The encoded subject.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.0.subject_der
+        self.part(self.0.subject_der)
     }
 
     /// The encoded issuer.
     #[must_use]
     pub fn issuer_der(&self) -> &[u8] {
-        &self.0.issuer_der
+        self.part(self.0.issuer_der)
     }
 
     /// The subject for people, in encoding order: `O=a, O=b, CN=x`. One line, hostile characters
@@ -296,24 +324,24 @@ impl Certificate {
     pub fn signed_by(&self, ca: &Certificate) -> bool {
         self.issuer_der() == ca.subject_der()
             && algorithms::signature_holds(
-                &ca.0.spki.identifier,
-                &ca.0.spki.bits,
-                &self.0.signature_identifier,
-                &self.0.tbs,
-                &self.0.signature,
+                ca.0.spki.identifier(),
+                ca.0.spki.bits(),
+                self.part(self.0.signature_identifier),
+                self.part(self.0.tbs),
+                self.part(self.0.signature),
             )
     }
 
     /// The raw subject key identifier.
     pub(super) fn ski_bytes(&self) -> Option<Vec<u8>> {
         let extension = self.extension(SKI)?;
-        let identifier = SubjectKeyIdentifier::from_der(&extension.value).ok()?;
+        let identifier = SubjectKeyIdentifier::from_der(extension.value).ok()?;
         Some(identifier.0.as_bytes().to_vec())
     }
 
     /// The encoded name constraints, content of their SEQUENCE.
     pub(super) fn name_constraints(&self) -> Option<&[u8]> {
-        document(&self.extension(NAME_CONSTRAINTS)?.value)
+        document(self.extension(NAME_CONSTRAINTS)?.value)
             .ok()
             .map(|element| element.value)
     }
@@ -322,12 +350,20 @@ impl Certificate {
         &self.0.spki
     }
 
-    pub(super) fn extensions(&self) -> &[Extension] {
-        &self.0.extensions
+    pub(super) fn extensions(&self) -> impl Iterator<Item = Extension<'_>> {
+        self.0.extensions.iter().map(|extension| Extension {
+            id: extension.id,
+            value: self.part(extension.value),
+            der: self.part(extension.der),
+        })
     }
 
-    fn extension(&self, id: ObjectIdentifier) -> Option<&Extension> {
-        self.0.extensions.iter().find(|e| e.id == id)
+    fn extension(&self, id: ObjectIdentifier) -> Option<Extension<'_>> {
+        self.extensions().find(|e| e.id == id)
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        part.within(self.der())
     }
 }
 
@@ -365,6 +401,7 @@ impl fmt::Debug for Certificate {
 
 fn decode(der: &[u8]) -> DerResult<Decoded> {
     let fail = |error: der::Error| error.kind().to_string();
+    let part = |part: &[u8]| Part::of(der, part).map_err(fail);
     let parts = document(der)
         .and_then(|d| d.children(Tag::Sequence))
         .map_err(fail)?;
@@ -380,14 +417,21 @@ fn decode(der: &[u8]) -> DerResult<Decoded> {
     let subject = Attributes::read(fields.subject.whole).map_err(fail)?;
     let issuer = Attributes::read(fields.issuer.whole).map_err(fail)?;
     let (not_before, not_after) = validity(fields.validity).map_err(fail)?;
+    let parts = extensions.iter().map(|extension| {
+        Ok(ExtensionParts {
+            id: extension.id,
+            value: part(extension.value)?,
+            der: part(extension.der)?,
+        })
+    });
     Ok(Decoded {
-        der: der.to_vec(),
+        der: der.into(),
         fingerprint: hex(&Sha256::digest(der)),
-        tbs: tbs.whole.to_vec(),
+        tbs: part(tbs.whole)?,
         version: fields.version,
         serial: serial(fields.serial).map_err(fail)?,
-        subject_der: fields.subject.whole.to_vec(),
-        issuer_der: fields.issuer.whole.to_vec(),
+        subject_der: part(fields.subject.whole)?,
+        issuer_der: part(fields.issuer.whole)?,
         subject: subject.to_text(),
         issuer: issuer.to_text(),
         common_name: subject.values(COMMON_NAME).last().map(str::to_owned),
@@ -395,10 +439,10 @@ fn decode(der: &[u8]) -> DerResult<Decoded> {
         not_before,
         not_after,
         spki: PublicKey::read(fields.spki.whole).map_err(fail)?,
-        signature_identifier: algorithm.expect(Tag::Sequence).map_err(fail)?.to_vec(),
-        signature: bits(signature).map_err(fail)?.to_vec(),
+        signature_identifier: part(algorithm.expect(Tag::Sequence).map_err(fail)?)?,
+        signature: part(bits(signature).map_err(fail)?)?,
         usage: usage(&extensions).map_err(fail)?,
-        extensions,
+        extensions: parts.collect::<DerResult<_>>()?,
     })
 }
 
@@ -486,12 +530,12 @@ fn bits(element: Element<'_>) -> der::Result<&[u8]> {
     }
 }
 
-fn extensions(explicit: Option<Element<'_>>) -> der::Result<Vec<Extension>> {
+fn extensions<'a>(explicit: Option<Element<'a>>) -> der::Result<Vec<Extension<'a>>> {
     let Some(explicit) = explicit else {
         return Ok(Vec::new());
     };
     let list = document(explicit.value)?.children(Tag::Sequence)?;
-    let read = |element: &Element<'_>| {
+    let read = |element: Element<'a>| {
         let parts = element.children(Tag::Sequence)?;
         let (id, value) = match parts[..] {
             [id, value] => (id, value),
@@ -503,14 +547,14 @@ fn extensions(explicit: Option<Element<'_>>) -> der::Result<Vec<Extension>> {
         };
         Ok(Extension {
             id: id.object_identifier()?,
-            value: value.expect(Tag::OctetString)?.to_vec(),
-            der: element.whole.to_vec(),
+            value: value.expect(Tag::OctetString)?,
+            der: element.whole,
         })
     };
-    list.iter().map(read).collect()
+    list.into_iter().map(read).collect()
 }
 
-fn refuse_repeated(extensions: &[Extension]) -> DerResult<()> {
+fn refuse_repeated(extensions: &[Extension<'_>]) -> DerResult<()> {
     let mut ids: Vec<_> = extensions.iter().map(|e| e.id).collect();
     ids.sort_unstable();
     if ids.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -519,10 +563,10 @@ fn refuse_repeated(extensions: &[Extension]) -> DerResult<()> {
     Ok(())
 }
 
-fn usage(extensions: &[Extension]) -> der::Result<Usage> {
+fn usage(extensions: &[Extension<'_>]) -> der::Result<Usage> {
     let mut usage = Usage::default();
     for extension in extensions {
-        let value = extension.value.as_slice();
+        let value = extension.value;
         match extension.id {
             BASIC_CONSTRAINTS => usage.ca = Some(BasicConstraints::from_der(value)?),
             KEY_USAGE => usage.keys = Some(KeyUsage::from_der(value)?),
@@ -584,11 +628,26 @@ impl PublicKey {
         };
         let bits = bits(key)?;
         Ok(PublicKey {
-            der: der.to_vec(),
-            identifier: identifier.value.to_vec(),
-            bits: bits.to_vec(),
+            der: der.into(),
+            identifier: Part::of(der, identifier.value)?,
+            bits: Part::of(der, bits)?,
             text: key_text(id.object_identifier()?, kind.get(1).copied(), bits)?,
         })
+    }
+
+    /// The encoded `SubjectPublicKeyInfo`.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Content of the bit string.
+    pub fn bits(&self) -> &[u8] {
+        self.bits.within(&self.der)
+    }
+
+    /// Content of the algorithm identifier.
+    fn identifier(&self) -> &[u8] {
+        self.identifier.within(&self.der)
     }
 }
 

@@ -22,10 +22,10 @@ const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 /// The request, PEM, for a successor of a certificate with a key of its own: the same subject and extensions but for
 /// the identifiers of keys, which a CA sets by itself.
 pub fn request(old: &Certificate, key: &PrivateKey) -> Result<String> {
-    let extensions = old.extensions().iter();
-    let asked: Vec<&[u8]> = extensions
+    let asked: Vec<&[u8]> = old
+        .extensions()
         .filter(|extension| extension.id != AKI && extension.id != SKI)
-        .map(|extension| extension.der.as_slice())
+        .map(|extension| extension.der)
         .collect();
     let id = EXTENSION_REQUEST
         .to_der()

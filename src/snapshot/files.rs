@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::read_text;
+use super::{Texts, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
@@ -22,7 +22,7 @@ use crate::state::{Entry, File, Node};
 const HEADER: &str = "# carota snapshot 1\t";
 
 /// Reads `nodes/<node>`.
-pub fn read_node(folder: &Path, name: &NodeName, role: Role) -> Result<Node> {
+pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Texts) -> Result<Node> {
     let root = folder.join("nodes").join(name.as_str());
     let label = format!("snapshot/nodes/{name}/FILES");
     let table = read_text(&root.join("FILES"), &label, MAX_FILE)?;
@@ -37,7 +37,7 @@ pub fn read_node(folder: &Path, name: &NodeName, role: Role) -> Result<Node> {
     let mut files = BTreeMap::new();
     let mut listed = BTreeSet::new();
     for (index, line) in table.lines().enumerate().skip(1) {
-        let (encoded, path, entry) = read_entry(&root, name, &label, index + 1, line)?;
+        let (encoded, path, entry) = read_entry(&root, name, (&label, index + 1), line, texts)?;
         if let Some(encoded) = encoded {
             listed.insert(encoded);
         }
@@ -66,9 +66,9 @@ fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
 fn read_entry(
     root: &Path,
     name: &NodeName,
-    label: &str,
-    number: usize,
+    (label, number): (&str, usize),
     line: &str,
+    texts: &Texts,
 ) -> Result<(Option<String>, NodePath, Entry)> {
     let bad = |why: &str| shape(label, number, why);
     let columns: Vec<&str> = line.split('\t').collect();
@@ -125,9 +125,9 @@ fn read_entry(
         .at(Place::start_of(&file_label)));
     }
     let file = File {
-        text: text.into(),
+        text: texts.keep(&text),
         mode,
-        owner: owner.into(),
+        owner: texts.keep(owner),
     };
     Ok((Some(stored[1..].to_owned()), path, Entry::File(file)))
 }

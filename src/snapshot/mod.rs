@@ -4,13 +4,16 @@
 //! text where text is expected, and that no private value came along. Behind this door is a State.
 
 mod files;
+mod light;
 mod objects;
 mod strict;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustc_hash::FxHashSet;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::input;
@@ -56,9 +59,14 @@ pub fn survey(folder: &Path) -> Result<State> {
 }
 
 fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
+    let texts = Texts::default();
     let (objects, read) = parallel::both(
         || objects::read(folder),
-        || parallel::map(roles, |(name, role)| files::read_node(folder, name, *role)),
+        || {
+            parallel::map(roles, |(name, role)| {
+                files::read_node(folder, name, *role, &texts)
+            })
+        },
     );
     let mut nodes = BTreeMap::new();
     for ((name, _), node) in roles.iter().zip(read) {
@@ -66,12 +74,28 @@ fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
     }
     Ok(State {
         number: 0,
-        nodes,
-        objects: objects?,
+        nodes: nodes.into(),
+        objects: objects?.into(),
         users: files::read_users(folder)?,
         handed_out: BTreeMap::new(),
-        started: BTreeMap::new(),
+        started: BTreeMap::new().into(),
     })
+}
+
+/// Texts that were read: the same text on many nodes is kept once.
+#[derive(Default)]
+struct Texts(Mutex<FxHashSet<Arc<str>>>);
+
+impl Texts {
+    fn keep(&self, text: &str) -> Arc<str> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        known.insert(text.clone());
+        text
+    }
 }
 
 fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::files::{check_public, disclosed};
+use super::light::lightened;
 use super::read_text;
 use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -36,59 +38,127 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
         .iter()
         .filter_map(|name| name.strip_suffix(".yaml"))
         .collect();
-    let lists = parallel::map(&kinds, |kind| {
-        let label = format!("snapshot/cluster/{kind}.yaml");
-        let path = folder.join("cluster").join(format!("{kind}.yaml"));
-        let text = read_text(&path, &label, MAX_LIST)?;
-        check_public(&text, &label)?;
-        // what `kubectl version` printed is for people, and no List
-        if *kind == "version" {
-            return Ok(BTreeMap::new());
-        }
-        read_list(kind, &text, &label)
-    });
+    let lists: Vec<List> = parallel::map(&kinds, |kind| List::open(folder, kind))
+        .into_iter()
+        .collect::<Result<_>>()?;
+    // What is kept of pods depends on their workloads.
+    let (pods, others): (Vec<_>, Vec<_>) = lists.iter().partition(|list| list.kind == "pods");
     let mut out = BTreeMap::new();
-    for list in lists {
-        out.extend(list?);
+    for lists in [others, pods] {
+        let read = read_lists(&lists, &out)?;
+        out.extend(read);
     }
     Ok(out)
 }
 
-/// The objects of one kind, whose name is part of their ids.
-fn read_list(kind: &str, text: &str, label: &str) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
-    let mut out = BTreeMap::new();
-    let malformed = |why: String| {
-        Diagnostic::new(Code::ObjectMalformed, why, "take the snapshot again")
-            .at(Place::start_of(label))
-    };
-    if text.trim().is_empty() {
-        return Err(malformed("this is empty, and not a List with items".into()));
+/// A list of the objects of one kind.
+struct List {
+    kind: String,
+    label: String,
+    text: String,
+}
+
+/// Items of a list: their text, and their numbers.
+struct Items<'l> {
+    list: &'l List,
+    text: &'l str,
+    numbers: Range<usize>,
+}
+
+/// So many bytes of items are read at once: enough that dividing them costs nothing, and little enough that all cores
+/// have work.
+const SHARE: usize = 1 << 16;
+
+impl List {
+    fn open(folder: &Path, kind: &str) -> Result<List> {
+        let label = format!("snapshot/cluster/{kind}.yaml");
+        let path = folder.join("cluster").join(format!("{kind}.yaml"));
+        let mut text = read_text(&path, &label, MAX_LIST)?;
+        check_public(&text, &label)?;
+        // what `kubectl version` printed is for people, and no List
+        if kind == "version" {
+            text.clear();
+            text.push_str("items: []\n");
+        }
+        Ok(List {
+            kind: kind.to_owned(),
+            label,
+            text,
+        })
     }
-    let Strict(mut list) = serde_yaml::from_str(text).map_err(|e| {
-        let place = e.location().map_or_else(
-            || Place::start_of(label),
-            |at| Place {
-                file: label.to_owned(),
-                line: at.line(),
-                column: at.column(),
-            },
-        );
-        Diagnostic::new(
-            Code::YamlSyntax,
-            "this is not valid YAML",
-            "take the snapshot again",
-        )
-        .at(place)
-    })?;
-    let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
-        return Err(malformed("this is not a List with items".into()));
-    };
-    for (index, item) in items.into_iter().enumerate() {
+
+    /// The list in shares, where it has the form in which kubectl prints it: each item begins with a dash in
+    /// the first column. None where it has another.
+    fn shares(&self) -> Option<Vec<Items<'_>>> {
+        const BEGIN: &str = "\nitems:\n- ";
+        let first = self.text.find(BEGIN)? + BEGIN.len() - 2;
+        let body = &self.text[first..];
+        let end = after_items(body);
+        let before = self.text[..first].trim_end();
+        let around = document(&format!("{before} []\n{}", &body[end..])).ok()?;
+        around.get("items")?.as_array()?;
+        let mut out = Vec::new();
+        let (mut begin, mut number, mut seen) = (0, 0, 0);
+        let starts = body[..end].match_indices("\n- ").map(|(at, _)| at + 1);
+        for next in starts.chain([end]) {
+            seen += 1;
+            if next - begin >= SHARE || next == end {
+                out.push(Items {
+                    list: self,
+                    text: &body[begin..next],
+                    numbers: number..seen,
+                });
+                (begin, number) = (next, seen);
+            }
+        }
+        Some(out)
+    }
+
+    /// The items of the whole text, read as one.
+    fn items(&self) -> Result<Vec<Value>> {
+        if self.text.trim().is_empty() {
+            return Err(self.malformed("this is empty, and not a List with items"));
+        }
+        let mut list = document(&self.text).map_err(|e| {
+            let place = e.location().map_or_else(
+                || Place::start_of(&self.label),
+                |at| Place {
+                    file: self.label.clone(),
+                    line: at.line(),
+                    column: at.column(),
+                },
+            );
+            Diagnostic::new(
+                Code::YamlSyntax,
+                "this is not valid YAML",
+                "take the snapshot again",
+            )
+            .at(place)
+        })?;
+        match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(self.malformed("this is not a List with items")),
+        }
+    }
+
+    fn malformed(&self, why: &str) -> Diagnostic {
+        Diagnostic::new(Code::ObjectMalformed, why, "take the snapshot again")
+            .at(Place::start_of(&self.label))
+    }
+
+    /// An item with its id, as far as it is asked for.
+    fn object(
+        &self,
+        index: usize,
+        item: Value,
+        others: &BTreeMap<ObjectId, Arc<Value>>,
+    ) -> Result<(ObjectId, Arc<Value>)> {
         let field = |name: &str| {
             item.pointer(&format!("/metadata/{name}"))
                 .and_then(Value::as_str)
         };
-        let name = field("name").ok_or_else(|| malformed(format!("item {index} has no name")))?;
+        let name =
+            field("name").ok_or_else(|| self.malformed(&format!("item {index} has no name")))?;
         let namespace = field("namespace").unwrap_or_default();
         let hostile = |why: String| {
             Diagnostic::new(
@@ -96,21 +166,78 @@ fn read_list(kind: &str, text: &str, label: &str) -> Result<BTreeMap<ObjectId, A
                 format!("item {index} has an unusable name: {why}"),
                 "take the snapshot again",
             )
-            .at(Place::start_of(label))
+            .at(Place::start_of(&self.label))
         };
         names::object_name(name).map_err(hostile)?;
         if !namespace.is_empty() {
             names::subdomain(namespace).map_err(hostile)?;
         }
-        if kind == "secrets" {
-            check_secret(&item, text, label)?;
+        if self.kind == "secrets" {
+            check_secret(&item, &self.text, &self.label)?;
         }
-        let id = ObjectId::new(kind, namespace, name);
-        if out.insert(id.clone(), Arc::new(item)).is_some() {
-            return Err(malformed(format!("{id} stands twice")));
+        let id = ObjectId::new(&self.kind, namespace, name);
+        Ok((id, Arc::new(lightened(&self.kind, item, others))))
+    }
+}
+
+/// Where a list's items end: at the first line that neither is one's nor belongs to one.
+fn after_items(body: &str) -> usize {
+    let lines = body.match_indices('\n').map(|(at, _)| at + 1);
+    let mut ends =
+        lines.filter(|at| !matches!(body.as_bytes().get(*at), Some(b' ' | b'-' | b'\n')));
+    ends.next().unwrap_or(body.len())
+}
+
+fn document(text: &str) -> Result<Value, serde_yaml::Error> {
+    serde_yaml::from_str(text).map(|Strict(value)| value)
+}
+
+type Objects = Vec<(ObjectId, Arc<Value>)>;
+
+/// The objects of lists, in shares on all cores. What is wrong is looked for in a whole list, so that its place is
+/// right.
+fn read_lists(lists: &[&List], others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Objects> {
+    let shares: Vec<Option<Vec<Items>>> = lists.iter().map(|list| list.shares()).collect();
+    let all: Vec<&Items> = shares.iter().flatten().flatten().collect();
+    let read = parallel::map(&all, |share| read_share(share, others));
+    let mut read = read.into_iter();
+    let mut out = Vec::new();
+    for (list, shares) in lists.iter().zip(&shares) {
+        let count = shares.as_ref().map_or(0, Vec::len);
+        let of_shares: Option<Vec<Objects>> = read.by_ref().take(count).collect();
+        let objects = match of_shares.filter(|_| shares.is_some()) {
+            Some(objects) => objects.into_iter().flatten().collect(),
+            None => read_whole(list, others)?,
+        };
+        let mut ids: Vec<&ObjectId> = objects.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(list.malformed(&format!("{} stands twice", twice[0])));
         }
+        out.extend(objects);
     }
     Ok(out)
+}
+
+/// The objects of a share; None where anything is not as it should be.
+fn read_share(share: &Items<'_>, others: &BTreeMap<ObjectId, Arc<Value>>) -> Option<Objects> {
+    let Value::Array(items) = document(share.text).ok()? else {
+        return None;
+    };
+    if items.len() != share.numbers.len() {
+        return None;
+    }
+    let numbered = items.into_iter().zip(share.numbers.clone());
+    numbered
+        .map(|(item, index)| share.list.object(index, item, others).ok())
+        .collect()
+}
+
+fn read_whole(list: &List, others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Objects> {
+    let items = list.items()?.into_iter().enumerate();
+    items
+        .map(|(index, item)| list.object(index, item, others))
+        .collect()
 }
 
 /// Of a Secret, the collector leaves certificates and references to what it withheld.
@@ -132,4 +259,95 @@ fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> List {
+        List {
+            kind: "configmaps".to_owned(),
+            label: "snapshot/cluster/configmaps.yaml".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn both_ways(text: &str) -> (Result<Objects>, Result<Objects>) {
+        let (list, none) = (list(text), BTreeMap::new());
+        (read_lists(&[&list], &none), read_whole(&list, &none))
+    }
+
+    /// More items than one share holds, with texts that look like items.
+    fn many() -> String {
+        let item = |n: usize| {
+            format!(
+                "- apiVersion: v1\n  data:\n    list: |\n      - a\n      -  b\n    long: \"{}\"\n  kind: ConfigMap\n  metadata:\n    name: m-{n}\n    namespace: default\n",
+                "x".repeat(n % 300)
+            )
+        };
+        let items: String = (0..1000).map(item).collect();
+        format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata:\n  resourceVersion: \"\"\n")
+    }
+
+    #[test]
+    fn a_list_in_shares_is_the_same_as_the_whole_list() {
+        let text = many();
+        let shares = list(&text).shares().map_or(0, |shares| shares.len());
+        assert!(shares > 2, "{shares}");
+        let (shared, whole) = both_ways(&text);
+        let (shared, whole) = (shared.unwrap(), whole.unwrap());
+        assert_eq!(shared.len(), 1000);
+        assert_eq!(shared, whole);
+    }
+
+    #[test]
+    fn whatever_form_a_list_has_it_is_read_as_a_whole_list_would_be() {
+        let item = "- metadata: {name: a}\n";
+        let quoted = "- metadata: {name: a}\n  data: {x: \"b\n- c\"}\n";
+        for text in [
+            format!("items:\n{item}"),
+            format!("items:\n{item}{}", item.replace("name: a", "name: b")),
+            format!("a: 1\nitems:\n{item}# a comment\nb: 2\n"),
+            format!(
+                "items:\n{item}# a comment\n{}",
+                item.replace("name: a", "name: b")
+            ),
+            format!("a: 1\nitems:\n{quoted}b: 2"),
+            "a: 1\nitems:\n- &x\n  metadata: {name: a}\n- metadata: {name: b}\n  data: *x\n"
+                .to_owned(),
+            "a: 1\nitems:\n- metadata: {name: a}\n-\n  metadata: {name: b}\n".to_owned(),
+            "a: 1\nitems:\n  - metadata: {name: a}\n".to_owned(),
+            "a: 1\nitems: []\n".to_owned(),
+            "{\"items\": [{\"metadata\": {\"name\": \"a\"}}]}\n".to_owned(),
+        ] {
+            let (shared, whole) = both_ways(&text);
+            assert_eq!(shared.unwrap(), whole.unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_at_its_place() {
+        let item = "- metadata: {name: a}\n";
+        for text in [
+            format!("a: 1\nitems:\n{item}{item}"),
+            format!("a: 1\nitems:\n{item}- metadata: {{name: a, name: b}}\n"),
+            format!("a: 1\nitems:\n{item}- metadata: {{}}\n"),
+            format!("a: 1\nitems:\n{item}---\nitems: []\n"),
+            format!("a: 1\nitems:\n{item}items: []\n"),
+            format!("a: 1\na: 2\nitems:\n{item}"),
+            format!("a: 1\nitems:\n{item}b: 2\nb: 3\n"),
+            format!("a: 1\nitems:\n{item}- metadata: [\n"),
+            "\n".to_owned(),
+        ] {
+            let (shared, whole) = both_ways(&text);
+            let shared = shared.unwrap_err().to_string();
+            // Only that a name stands twice is seen after the reading of one.
+            if let Err(whole) = whole {
+                assert_eq!(shared, whole.to_string(), "{text}");
+            } else {
+                assert!(shared.contains("stands twice"), "{shared}");
+            }
+        }
+    }
 }

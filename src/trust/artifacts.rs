@@ -11,7 +11,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use rustc_hash::FxHashMap as HashMap;
 
@@ -19,12 +18,9 @@ use super::judge::{Credential, CredentialId, Judge, Trust, TrustId};
 use crate::diagnostic::Result;
 use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
 use crate::edit::manifest::Manifest;
-use crate::layout::{self, Program, snapshot_file};
+use crate::layout::{self, Kubelet, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::state::{Entry, File, Node, State};
-
-/// A SHA-256.
-type Hash = [u8; 32];
 
 /// Flags that name files, by program.
 const FILE_FLAGS: [(Program, &str); 48] = [
@@ -142,27 +138,6 @@ pub struct Started {
     pub single: BTreeSet<NodePath>,
 }
 
-/// A node's kubelet as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Configured {
-    /// `--kubeconfig`.
-    pub kubeconfig: Option<NodePath>,
-    /// `--bootstrap-kubeconfig`.
-    pub bootstrap_kubeconfig: Option<NodePath>,
-    /// `clientCAFile`.
-    pub client_ca_file: Option<NodePath>,
-    /// `tlsCertFile`.
-    pub serving: Option<NodePath>,
-    /// It renews its own client certificate.
-    pub rotates: bool,
-    /// Its serving certificate is signed by the cluster.
-    pub serving_is_signed: bool,
-    /// Where its static pods lie.
-    pub static_pods: Option<NodePath>,
-    /// `--cert-dir`.
-    pub certificates: Option<NodePath>,
-}
-
 /// A kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -206,11 +181,8 @@ pub struct Artifacts<'a> {
     /// Where verdicts are.
     pub judge: Judge,
     programs: HashMap<usize, Rc<Vec<Rc<Started>>>>,
-    kubelets: HashMap<Hash, Option<Rc<Configured>>>,
-    /// Of the texts that can configure a kubelet.
-    texts_by_address: HashMap<usize, Option<Hash>>,
+    kubelets: HashMap<usize, Option<Arc<Kubelet>>>,
     nodes_by_address: HashMap<(usize, usize), &'a Arc<Node>>,
-    kubelets_by_address: HashMap<usize, Option<Rc<Configured>>>,
     views: HashMap<&'a str, Option<Rc<View>>>,
     views_by_address: HashMap<usize, Option<Rc<View>>>,
     trusts: HashMap<&'a str, TrustId>,
@@ -226,9 +198,7 @@ impl<'a> Artifacts<'a> {
             judge,
             programs: HashMap::default(),
             kubelets: HashMap::default(),
-            texts_by_address: HashMap::default(),
             nodes_by_address: HashMap::default(),
-            kubelets_by_address: HashMap::default(),
             views: HashMap::default(),
             views_by_address: HashMap::default(),
             trusts: HashMap::default(),
@@ -342,46 +312,18 @@ impl<'a> Artifacts<'a> {
             .cloned())
     }
 
-    /// A node's kubelet. Nodes that are set up alike are read once.
-    pub fn kubelet(&mut self, state: &'a State, node: &NodeName) -> Result<Option<Rc<Configured>>> {
+    /// A node's kubelet.
+    pub fn kubelet(&mut self, state: &'a State, node: &NodeName) -> Result<Option<Arc<Kubelet>>> {
         let Some(files) = self.node(state, node) else {
             return Ok(None);
         };
         let address = Arc::as_ptr(files) as usize;
-        if let Some(known) = self.kubelets_by_address.get(&address) {
+        if let Some(known) = self.kubelets.get(&address) {
             return Ok(known.clone());
         }
-        let key = self.configuration(files);
-        let found = match self.kubelets.get(&key) {
-            Some(known) => known.clone(),
-            None => read_kubelet(state, node)?,
-        };
-        self.kubelets.insert(key, found.clone());
-        self.kubelets_by_address.insert(address, found.clone());
+        let found = layout::kubelet(state, node)?;
+        self.kubelets.insert(address, found.clone());
         Ok(found)
-    }
-
-    /// A hash of everything on a node that can configure its kubelet: all small files but
-    /// certificates, keys and kubeconfigs.
-    fn configuration(&mut self, node: &Node) -> Hash {
-        let mut all = Sha256::new();
-        for (path, entry) in &node.files {
-            let Entry::File(file) = entry else { continue };
-            if is_named_as_material(path) {
-                continue;
-            }
-            let address = file.text.as_ptr() as usize;
-            let of_text = self.texts_by_address.entry(address).or_insert_with(|| {
-                let text = &*file.text;
-                (!holds_material(text)).then(|| Sha256::digest(text).into())
-            });
-            if let Some(of_text) = of_text {
-                all.update((path.as_str().len() as u64).to_le_bytes());
-                all.update(path.as_str());
-                all.update(*of_text);
-            }
-        }
-        all.finalize().into()
     }
 
     /// A text as a kubeconfig; none where it is none.
@@ -546,22 +488,6 @@ impl<'a> Artifacts<'a> {
     }
 }
 
-fn read_kubelet(state: &State, node: &NodeName) -> Result<Option<Rc<Configured>>> {
-    let Some(kubelet) = layout::kubelet(state, node)? else {
-        return Ok(None);
-    };
-    Ok(Some(Rc::new(Configured {
-        serving: kubelet.serving,
-        serving_is_signed: kubelet.serving_is_signed,
-        kubeconfig: kubelet.kubeconfig,
-        bootstrap_kubeconfig: kubelet.bootstrap_kubeconfig,
-        client_ca_file: kubelet.client_ca_file,
-        rotates: kubelet.rotates,
-        static_pods: kubelet.static_pods,
-        certificates: kubelet.certificates,
-    })))
-}
-
 /// Which clusters and users of a kubeconfig belong together.
 fn pairs(parsed: &Kubeconfig, clusters: usize) -> Vec<(usize, usize)> {
     let of = |context: &crate::edit::kubeconfig::Context| {
@@ -616,19 +542,6 @@ pub fn host_of(url: &str) -> &str {
     authority
         .rsplit_once(':')
         .map_or(authority, |(host, _)| host)
-}
-
-/// Whether a file is called as one of certificates or keys.
-fn is_named_as_material(path: &NodePath) -> bool {
-    let name = path.file_name();
-    [".crt", ".pem", ".key", ".pub"]
-        .iter()
-        .any(|end| name.ends_with(end))
-}
-
-/// Whether a file holds certificates, keys or a kubeconfig.
-fn holds_material(text: &str) -> bool {
-    text.starts_with("-----BEGIN") || text.contains("certificate-authority-data")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! named may hold certificates, or be a configuration that names files that do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -156,7 +157,12 @@ impl Search<'_> {
 
     /// Units other than the kubelet's. One that runs once and ends reads its files each time, which is
     /// what the proof takes by path.
-    fn units(&mut self, node: &NodeName, files: &Node, components: &[Component]) -> Result<()> {
+    fn units(
+        &mut self,
+        node: &NodeName,
+        files: &Node,
+        components: &[Arc<Component>],
+    ) -> Result<()> {
         for (path, file) in files.regular_files() {
             let Some(unit) = layout::unit_of(path).filter(|unit| *unit != layout::KUBELET_UNIT)
             else {
@@ -189,9 +195,9 @@ impl Search<'_> {
         &mut self,
         node: &NodeName,
         files: &Node,
-        components: &[Component],
+        components: &[Arc<Component>],
     ) -> Result<()> {
-        let folder = layout::kubelet(self.start, node)?.and_then(|k| k.static_pods);
+        let folder = layout::kubelet(self.start, node)?.and_then(|k| k.static_pods.clone());
         let Some(folder) = folder else { return Ok(()) };
         for (path, file) in files.regular_files() {
             if path.folder() != folder.as_str() || path.file_name().starts_with('.') {

@@ -1,7 +1,7 @@
 //! 19: kubelets and node agents trust only the new CA, and their configuration is as it was.
 
 use crate::diagnostic::Result;
-use crate::layout::{self, Kubelet};
+use crate::layout;
 use crate::phases::tools::{
     Reader, change_kubeconfig, kubeconfigs, restore_program, step, trust_files,
 };
@@ -50,7 +50,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     );
                 }
             }
-            for node in before.nodes.keys() {
+            draft.each_node(|draft, node| {
                 for kubeconfig in kubeconfigs(before, node)? {
                     let worker = rotation.start.nodes[node].role == Role::Worker;
                     let here = match kubeconfig.reader {
@@ -63,12 +63,13 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     }
                 }
                 let kubelet = layout::kubelet(&rotation.start, node)?;
-                for path in kubelet.iter().flat_map(Kubelet::files) {
+                for path in kubelet.iter().flat_map(|kubelet| kubelet.files()) {
                     if let Some(file) = rotation.start.file(node, path) {
                         draft.write(node, path, &file.text, file.mode, &file.owner);
                     }
                 }
-            }
+                Ok(())
+            })?;
             change_consumer_files(rotation, draft, narrow)?;
             let changed = draft.now().changed_files(before);
             for node in changed.keys() {

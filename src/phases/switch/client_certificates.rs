@@ -56,12 +56,12 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                     kubeconfig_reissued(rotation, text, label)
                 })
             })?;
-            for node in before.nodes.keys() {
+            draft.each_node(|draft, node| {
                 let mut paths: BTreeSet<_> =
                     changed.get(node).into_iter().flatten().cloned().collect();
                 paths.extend(reissue_named_files(rotation, draft, node)?);
-                restart_kubelet_if_its(draft, before, node, &paths)?;
-            }
+                restart_kubelet_if_its(draft, before, node, &paths)
+            })?;
             Ok(())
         },
     )?;
@@ -150,7 +150,7 @@ fn restart_kubelet_if_its(
     let Some(kubelet) = layout::kubelet(before, node)? else {
         return Ok(());
     };
-    let Some(kubeconfig) = kubelet.kubeconfig else {
+    let Some(kubeconfig) = kubelet.kubeconfig.clone() else {
         return Ok(());
     };
     let Some(file) = before.file(node, &kubeconfig) else {

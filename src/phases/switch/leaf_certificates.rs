@@ -59,10 +59,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         Part::Nodes { serial: true },
         Vec::new(),
         |draft| {
-            for node in before.nodes.keys() {
+            draft.each_node(|draft, node| {
                 let changed = reissue_files(rotation, draft, node)?;
-                restart_readers(draft, before, node, &changed)?;
-            }
+                restart_readers(draft, before, node, &changed)
+            })?;
             change_files_of(rotation, draft, ConsumerMode::Replace, Trust::Narrowed)
         },
     )?;
@@ -200,7 +200,7 @@ fn restart_readers(
         let rotated = changed
             .iter()
             .any(|p| p.file_name().starts_with("kubelet-server-"));
-        if rotated || named(kubelet.serving).is_some() {
+        if rotated || named(kubelet.serving.clone()).is_some() {
             draft.restart(Process::Kubelet(node.clone()));
         }
     }

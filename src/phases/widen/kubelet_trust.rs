@@ -36,17 +36,17 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         Part::Nodes { serial: false },
         Vec::new(),
         |draft| {
-            for node in before.nodes.keys() {
+            let there = draft.each_node(|draft, node| {
                 let Some(kubelet) = layout::kubelet(before, node)? else {
-                    without.push(node.to_string());
-                    continue;
+                    return Ok(false);
                 };
                 let mut changed = false;
                 if let Some(file) = &kubelet.client_ca_file
                     && let Some((_, certificates)) = pem_file(&rotation.start, node, file)?
                     && rotation.affects(&certificates)
                 {
-                    for (path, text) in kubelet.with_client_ca_file(&bundle_of(file))? {
+                    let files = &before.nodes[node];
+                    for (path, text) in kubelet.with_client_ca_file(files, &bundle_of(file))? {
                         draft.write(node, &path, &text, 0o600, "0:0");
                         changed = true;
                     }
@@ -57,7 +57,10 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 if changed {
                     draft.restart(Process::Kubelet(node.clone()));
                 }
-            }
+                Ok(true)
+            })?;
+            let missing = there.into_iter().filter(|(_, there)| !there);
+            without.extend(missing.map(|(node, _)| node.to_string()));
             Ok(())
         },
     )?;

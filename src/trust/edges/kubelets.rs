@@ -4,10 +4,11 @@
 
 use serde_json::Value;
 
-use super::super::artifacts::{Configured, Held, Started};
+use super::super::artifacts::{Held, Started};
 use super::super::inputs::{InputId, KubeconfigOf, What};
 use super::{Check, Edge, Kind, Reader, certificate, open};
 use crate::diagnostic::Result;
+use crate::layout::Kubelet;
 use crate::names::NodeName;
 use crate::state::{ObjectId, Process};
 
@@ -102,7 +103,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn api_servers_to_kubelet(&mut self, node: &NodeName, kubelet: &Configured) -> Result<()> {
+    fn api_servers_to_kubelet(&mut self, node: &NodeName, kubelet: &Kubelet) -> Result<()> {
         let serving = self.kubelet_serving(node)?;
         let clients = self.kubelet_clients(node)?;
         if kubelet.client_ca_file.is_none() {

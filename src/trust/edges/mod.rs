@@ -12,15 +12,16 @@ mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::artifacts::{Configured, Started, host_of};
+use super::artifacts::{Started, host_of};
 use super::inputs::{Input, InputId, Inputs, What};
 use super::judge::{Role, RoleId};
 use super::{EdgeFacts, Share};
 use crate::diagnostic::Result;
-use crate::layout::Program;
+use crate::layout::{Kubelet, Program};
 use crate::names::{NodeName, NodePath};
 use crate::spec::{Role as NodeRole, Version};
 use crate::state::{ObjectId, Process, State};
@@ -172,7 +173,7 @@ pub struct Reader<'r, 'a> {
     workloads: Rc<Vec<Workload<'a>>>,
     api_servers: Vec<ApiServer>,
     members: Vec<Member>,
-    kubelets: BTreeMap<NodeName, Rc<Configured>>,
+    kubelets: BTreeMap<NodeName, Arc<Kubelet>>,
     /// Client certificates of users outside the nodes, and of whoever the cluster signs for.
     clients: Vec<(String, InputId)>,
     share: Share,

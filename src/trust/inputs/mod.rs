@@ -14,7 +14,7 @@ mod values;
 
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap as HashMap;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 use super::artifacts::{Artifacts, View};
 use super::judge::{Credential, Judge, SetId, Trust};
@@ -123,18 +123,42 @@ struct Manager {
 /// A kubeconfig: where it lies, and what it holds.
 pub type Kubeconfig = (NodePath, Rc<View>);
 
-/// Everything that is known of one input over time.
+/// A moment for each moment: when a process started, or since when something is what it is. Shared by all for
+/// which they are the same.
+type Moments = Rc<[usize]>;
+
+/// The values of an input by the moments when its configuration and its content were read: few, and the
+/// same ones in many steps.
+type Values = Vec<((usize, usize), Vec<usize>)>;
+
+/// What is known of one input over time.
 struct Track {
     input: Rc<Input>,
     class: Class,
-    starts: Vec<usize>,
-    versions: Vec<usize>,
-    /// Its values by the moments when its configuration and its content were read, as far as asked
-    /// for: few, and the same ones in many steps.
-    values: Vec<((usize, usize), Vec<usize>)>,
-    /// The set in each step, as far as asked for.
-    sets: Vec<Option<SetId>>,
+    starts: Moments,
+    versions: Moments,
     history: Option<HistoryId>,
+}
+
+/// The histories that inputs have, each once.
+#[derive(Default)]
+struct Histories {
+    numbers: HashMap<Rc<[SetId]>, HistoryId>,
+    sets: Vec<Rc<[SetId]>>,
+    /// The sets of whole stretches, as far as asked for: by history, first and last step.
+    in_stretches: HashMap<(HistoryId, usize, usize), SetId>,
+}
+
+impl Histories {
+    fn number(&mut self, sets: Vec<SetId>) -> HistoryId {
+        if let Some(&known) = self.numbers.get(&sets[..]) {
+            return known;
+        }
+        let sets: Rc<[SetId]> = sets.into();
+        self.sets.push(sets.clone());
+        self.numbers.insert(sets, self.sets.len() - 1);
+        self.sets.len() - 1
+    }
 }
 
 /// All inputs and their values over time.
@@ -146,11 +170,12 @@ pub struct Inputs<'a> {
     kubernetes: Version,
     tracks: Vec<Track>,
     numbers: HashMap<Rc<Input>, InputId>,
-    histories: HashMap<Vec<SetId>, HistoryId>,
+    moments: HashSet<Moments>,
+    histories: Histories,
     open_history: Option<HistoryId>,
     managers: Vec<Manager>,
     api_servers: Vec<(NodeName, NodePath)>,
-    node_versions: HashMap<NodeName, Vec<usize>>,
+    node_versions: HashMap<NodeName, Moments>,
     /// By where the nodes lie in memory.
     kubelet_kubeconfigs: HashMap<(usize, usize), Option<Kubeconfig>>,
     front_proxy: Vec<usize>,
@@ -191,7 +216,8 @@ impl<'a> Inputs<'a> {
             kubernetes,
             tracks: Vec::new(),
             numbers: HashMap::default(),
-            histories: HashMap::default(),
+            moments: HashSet::default(),
+            histories: Histories::default(),
             open_history: None,
             managers,
             api_servers,
@@ -213,6 +239,7 @@ impl<'a> Inputs<'a> {
             // Nobody keeps it in memory: it is read when it is needed.
             None => (0..self.timeline.len()).collect(),
         };
+        let starts = self.shared(starts);
         let versions = self.versions(&input)?;
         let class = match reload::class(input.row, self.kubernetes) {
             _ if input.process.is_none() => Class::Live,
@@ -225,12 +252,19 @@ impl<'a> Inputs<'a> {
             class,
             starts,
             versions,
-            values: Vec::new(),
-            sets: vec![None; self.timeline.len()],
             history: None,
         });
         self.numbers.insert(input, self.tracks.len() - 1);
         Ok(self.tracks.len() - 1)
+    }
+
+    fn shared(&mut self, moments: Vec<usize>) -> Moments {
+        if let Some(known) = self.moments.get(&moments[..]) {
+            return known.clone();
+        }
+        let moments: Moments = moments.into();
+        self.moments.insert(moments.clone());
+        moments
     }
 
     /// Whether a program sees a file through a mount of this one file, which shows what was there when the
@@ -267,12 +301,12 @@ impl<'a> Inputs<'a> {
     }
 
     /// For each moment, the first moment since when the input's value is the same.
-    fn versions(&mut self, input: &Input) -> Result<Vec<usize>> {
+    fn versions(&mut self, input: &Input) -> Result<Moments> {
         if let Some(node) = &input.node {
             if let Some(known) = self.node_versions.get(node) {
                 return Ok(known.clone());
             }
-            let found = self.timeline.node_versions(node);
+            let found = self.shared(self.timeline.node_versions(node));
             self.node_versions.insert(node.clone(), found.clone());
             return Ok(found);
         }
@@ -288,7 +322,7 @@ impl<'a> Inputs<'a> {
             out.push(since);
             last = Some(value);
         }
-        Ok(out)
+        Ok(self.shared(out))
     }
 
     /// Whether an API server runs on a node.
@@ -304,45 +338,28 @@ impl<'a> Inputs<'a> {
     /// Every value that an input may have while `step` is carried out. Step 0 is the cluster before
     /// the rotation.
     pub fn in_step(&mut self, id: InputId, step: usize) -> Result<SetId> {
-        if let Some(known) = self.tracks[id].sets[step] {
-            return Ok(known);
-        }
-        let set = if let Some(set) = self.unchanged(id, step)? {
-            set
-        } else {
-            let mut members = Vec::new();
-            for (read, now) in self.readings(id, step) {
-                members.extend(self.value(id, read, now)?);
-            }
-            members.extend(self.renewals(id, step)?);
-            self.artifacts.judge.set(members)
-        };
-        self.tracks[id].sets[step] = Some(set);
-        Ok(set)
+        let history = self.history(id)?;
+        Ok(self.histories.sets[history][step])
     }
 
-    /// The set of the step before, where nothing that could change it has happened.
-    fn unchanged(&mut self, id: InputId, step: usize) -> Result<Option<SetId>> {
+    /// Whether nothing that could change an input has happened between the step before and this one.
+    fn unchanged(&mut self, id: InputId, step: usize) -> Result<bool> {
         let track = &self.tracks[id];
         if step < 3
             || (track.input.process.is_some() && track.starts[step - 2] != track.starts[step - 1])
             || track.versions[step] != track.versions[step - 2]
         {
-            return Ok(None);
+            return Ok(false);
         }
-        let before = track.sets[step - 1];
         let renews = matches!(
             track.input.what,
             What::KubeletClient { .. } | What::KubeletServing
         );
-        if before.is_some() && renews {
+        if renews {
             self.signed(step)?;
             self.signed(step - 1)?;
-            if self.signers[step] != self.signers[step - 1] {
-                return Ok(None);
-            }
         }
-        Ok(before)
+        Ok(!renews || self.signers[step] == self.signers[step - 1])
     }
 
     /// What a kubelet that renews may have had signed since it started.
@@ -382,14 +399,43 @@ impl<'a> Inputs<'a> {
         if let Some(known) = self.tracks[id].history {
             return Ok(known);
         }
-        let mut sets = Vec::with_capacity(self.timeline.len());
+        let mut sets: Vec<SetId> = Vec::with_capacity(self.timeline.len());
+        let mut values = Values::new();
         for step in 0..self.timeline.len() {
-            sets.push(self.in_step(id, step)?);
+            let set = match sets.last() {
+                Some(&before) if self.unchanged(id, step)? => before,
+                _ => {
+                    let mut members = Vec::new();
+                    for moments in self.readings(id, step) {
+                        members.extend_from_slice(self.value_once(id, moments, &mut values)?);
+                    }
+                    members.extend(self.renewals(id, step)?);
+                    self.artifacts.judge.set(members)
+                }
+            };
+            sets.push(set);
         }
-        let next = self.histories.len();
-        let number = *self.histories.entry(sets).or_insert(next);
+        let number = self.histories.number(sets);
         self.tracks[id].history = Some(number);
         Ok(number)
+    }
+
+    /// The values of an input by when its configuration was read, and its content.
+    fn value_once<'v>(
+        &mut self,
+        id: InputId,
+        moments: (usize, usize),
+        values: &'v mut Values,
+    ) -> Result<&'v [usize]> {
+        let known = values.iter().position(|(at, _)| *at == moments);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                values.push((moments, self.value(id, moments.0, moments.1)?));
+                values.len() - 1
+            }
+        };
+        Ok(&values[at].1)
     }
 
     /// Whether nothing is verified in any step of a history of trust.
@@ -397,31 +443,32 @@ impl<'a> Inputs<'a> {
         let judge = &mut self.artifacts.judge;
         let open = judge.trust(Trust::Unverified);
         let open = judge.set(vec![open]);
-        *self.open_history.get_or_insert_with(|| {
-            let sets = vec![open; self.timeline.len()];
-            let next = self.histories.len();
-            *self.histories.entry(sets).or_insert(next)
-        }) == history
+        let histories = &mut self.histories;
+        let steps = self.timeline.len();
+        *self
+            .open_history
+            .get_or_insert_with(|| histories.number(vec![open; steps]))
+            == history
     }
 
     /// Every value that an input may have in a stretch.
     pub fn in_stretch(&mut self, id: InputId, stretch: Stretch) -> Result<SetId> {
-        let mut sets = Vec::new();
-        for step in stretch.first..=stretch.last {
-            let set = self.in_step(id, step)?;
-            if !sets.contains(&set) {
-                sets.push(set);
-            }
+        let history = self.history(id)?;
+        let key = (history, stretch.first, stretch.last);
+        if let Some(&known) = self.histories.in_stretches.get(&key) {
+            return Ok(known);
         }
-        if let [one] = sets[..] {
-            return Ok(one);
-        }
-        let members = sets
-            .iter()
-            .flat_map(|s| self.artifacts.judge.members(*s))
-            .copied()
-            .collect();
-        Ok(self.artifacts.judge.set(members))
+        let sets = &self.histories.sets[history][stretch.first..=stretch.last];
+        let judge = &mut self.artifacts.judge;
+        let set = if sets.iter().all(|set| *set == sets[0]) {
+            sets[0]
+        } else {
+            let members = sets.iter().flat_map(|set| judge.members(*set));
+            let members = members.copied().collect();
+            judge.set(members)
+        };
+        self.histories.in_stretches.insert(key, set);
+        Ok(set)
     }
 
     /// Every value that an input may have when nothing is under way any more.
@@ -431,14 +478,14 @@ impl<'a> Inputs<'a> {
         let mut starts: Vec<usize> = (since..=last).map(|at| track.versions[at]).collect();
         starts.dedup();
         let live = track.class == Class::Live;
-        let mut members = Vec::new();
+        let (mut members, mut values) = (Vec::new(), Values::new());
         for (at, read) in starts.iter().enumerate() {
             for now in if live {
                 &starts[starts.len() - 1..]
             } else {
                 &starts[at..]
             } {
-                members.extend(self.value(id, *read, *now)?);
+                members.extend_from_slice(self.value_once(id, (*read, *now), &mut values)?);
             }
         }
         Ok(self.artifacts.judge.set(members))

@@ -1,0 +1,184 @@
+//! What is kept of objects that a large cluster has by the thousand: its Nodes, and the pods that its workloads
+//! made. Of those carota asks for little, and each whole one takes tens of kilobytes.
+//!
+//! Knows which fields are asked for. Whatever holds a certificate, anywhere in it, is kept whole, so that no
+//! trust is overlooked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::edit::embedded::holds_certificate;
+use crate::state::ObjectId;
+
+/// What is asked of a Node.
+const OF_NODES: [&[&str]; 5] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["status", "addresses"],
+    &["status", "nodeInfo", "kubeletVersion"],
+];
+
+/// What is asked of a pod whose template is in its workload.
+const OF_PODS: [&[&str]; 6] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "ownerReferences"],
+    &["status", "phase"],
+];
+
+/// The object without what nobody asks for. `others` are the objects of other kinds.
+pub fn lightened(kind: &str, object: Value, others: &BTreeMap<ObjectId, Arc<Value>>) -> Value {
+    let asked: &[&[&str]] = match kind {
+        "nodes" => &OF_NODES,
+        "pods" if is_made_by_one_of(&object, others) => &OF_PODS,
+        _ => return object,
+    };
+    if holds_any(&object) {
+        return object;
+    }
+    let mut out = Value::Object(Map::new());
+    for path in asked {
+        let found = path.iter().try_fold(&object, |at, part| at.get(*part));
+        if let Some(found) = found {
+            put(&mut out, path, found.clone());
+        }
+    }
+    out
+}
+
+/// Whether a pod's workload is in the snapshot too: what is asked of the pod is asked of its template.
+fn is_made_by_one_of(pod: &Value, others: &BTreeMap<ObjectId, Arc<Value>>) -> bool {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    let (Some(kind), Some(name), Some(namespace)) = (
+        text("/metadata/ownerReferences/0/kind"),
+        text("/metadata/ownerReferences/0/name"),
+        text("/metadata/namespace"),
+    ) else {
+        return false;
+    };
+    let (kind, name) = match kind {
+        "DaemonSet" => ("daemonsets", name),
+        "StatefulSet" => ("statefulsets", name),
+        // The hash at the end of a ReplicaSet's name is the Deployment's template's.
+        "ReplicaSet" => match name.rsplit_once('-') {
+            Some((deployment, _)) => ("deployments", deployment),
+            None => return false,
+        },
+        _ => return false,
+    };
+    others.contains_key(&ObjectId::new(kind, namespace, name))
+}
+
+fn holds_any(value: &Value) -> bool {
+    match value {
+        Value::String(text) => holds_certificate(text),
+        Value::Array(items) => items.iter().any(holds_any),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| holds_certificate(name) || holds_any(value)),
+        _ => false,
+    }
+}
+
+/// Sets a field below objects that are made where they are missing.
+fn put(out: &mut Value, path: &[&str], value: Value) {
+    let mut at = out;
+    for part in path {
+        let Value::Object(fields) = at else { return };
+        at = fields
+            .entry(*part)
+            .or_insert_with(|| Value::Object(Map::new()));
+    }
+    *at = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pki::{CaRequest, KeyAlgorithm, SigningCa};
+
+    fn pod(owner: &str, name: &str, env: &str) -> Value {
+        json!({
+            "kind": "Pod",
+            "metadata": {
+                "name": "x", "namespace": "kube-system", "uid": "1",
+                "ownerReferences": [{"kind": owner, "name": name}],
+            },
+            "spec": {"containers": [{"env": [{"name": "X", "value": env}]}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.1"},
+        })
+    }
+
+    fn others() -> BTreeMap<ObjectId, Arc<Value>> {
+        [("daemonsets", "proxy"), ("deployments", "dns")]
+            .map(|(kind, name)| {
+                let id = ObjectId::new(kind, "kube-system", name);
+                (id, Arc::new(json!({})))
+            })
+            .into()
+    }
+
+    #[test]
+    fn a_pod_of_a_workload_that_is_there_keeps_its_owner_and_phase() {
+        for (owner, name) in [("DaemonSet", "proxy"), ("ReplicaSet", "dns-5f")] {
+            let light = lightened("pods", pod(owner, name, "x"), &others());
+            let expected = json!({
+                "kind": "Pod",
+                "metadata": {
+                    "name": "x", "namespace": "kube-system",
+                    "ownerReferences": [{"kind": owner, "name": name}],
+                },
+                "status": {"phase": "Running"},
+            });
+            assert_eq!(light, expected);
+        }
+    }
+
+    #[test]
+    fn other_pods_other_kinds_and_whatever_holds_a_certificate_stay_whole() {
+        let ca = SigningCa::mint(&CaRequest {
+            subject: "CN=kubernetes".to_owned(),
+            key: KeyAlgorithm::EcdsaP256,
+            not_before: 0,
+            not_after: 1 << 31,
+            serial: [1; 16],
+        });
+        let certificate = ca.unwrap().certificate.to_pem();
+        for (kind, object) in [
+            ("pods", pod("DaemonSet", "gone", "x")),
+            ("pods", pod("Job", "proxy", "x")),
+            ("pods", pod("DaemonSet", "proxy", &certificate)),
+            ("configmaps", pod("DaemonSet", "proxy", "x")),
+        ] {
+            assert_eq!(lightened(kind, object.clone(), &others()), object);
+        }
+    }
+
+    #[test]
+    fn a_node_keeps_its_addresses_and_version() {
+        let node = json!({
+            "metadata": {"name": "n", "labels": {"a": "b"}},
+            "spec": {"podCIDR": "10.0.0.0/24"},
+            "status": {
+                "addresses": [{"type": "Hostname", "address": "n"}],
+                "images": [{"names": ["x".repeat(300)]}],
+                "nodeInfo": {"kubeletVersion": "v1.34.4", "osImage": "y"},
+            },
+        });
+        let expected = json!({
+            "metadata": {"name": "n"},
+            "status": {
+                "addresses": [{"type": "Hostname", "address": "n"}],
+                "nodeInfo": {"kubeletVersion": "v1.34.4"},
+            },
+        });
+        assert_eq!(lightened("nodes", node, &others()), expected);
+    }
+}
