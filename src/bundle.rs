@@ -1,7 +1,11 @@
-//! What is carried to a node: one tar with the plan and that node's private files alone, with sums of
+//! What is carried to a node: one tar with what it needs of the plan and its private files alone, with sums of
 //! its own and a README for the person who carries it. The same inputs give the same bytes. It reads
 //! plan/ and secrets/ as they lie there, and knows nothing of how they were made.
+//!
+//! Left out is what the scripts do not look for on a node: what is for reviewers alone, and the files of other nodes,
+//! which thousands of nodes would have to carry for each other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -28,13 +32,21 @@ pub struct Source {
     id: String,
     digest: String,
     files: BTreeMap<String, File>,
+    /// The sets that each node is in, by phase.
+    nodes: BTreeMap<String, Sets>,
+    /// By phase and set: the private files that the scripts want there.
+    private: BTreeMap<(String, String), Vec<String>>,
     secrets: PathBuf,
 }
+
+/// By phase, the sets that a node is in.
+type Sets = BTreeMap<String, BTreeSet<String>>;
 
 /// A file of a bundle.
 struct File {
     bytes: Vec<u8>,
     mode: u32,
+    sum: String,
 }
 
 impl Source {
@@ -52,7 +64,7 @@ impl Source {
             let Some((hash, path)) = line.split_once("  ./") else {
                 return Err(unusable("a line is not a sum".into(), "plan/SHA256SUMS"));
             };
-            if files.get(path).is_none_or(|f| sha256(&f.bytes) != hash) {
+            if files.get(path).is_none_or(|f| f.sum != hash) {
                 return Err(unusable(
                     "the file is not the one that was compiled".into(),
                     &format!("plan/{path}"),
@@ -68,93 +80,97 @@ impl Source {
         }
         let phase = text_of(&files, "00-preflight/PHASE")?;
         let id = phase.lines().find_map(|l| l.strip_prefix("id\t"));
+        let mut nodes: BTreeMap<String, Sets> = BTreeMap::new();
+        for (phase, row) in rows(&files, "NODES") {
+            if let Some((set, node)) = row.split_once('\t') {
+                let of_node = nodes.entry(node.to_owned()).or_default();
+                let of_phase = of_node.entry(phase.to_owned()).or_default();
+                of_phase.insert(set.to_owned());
+            }
+        }
+        let mut private: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (phase, row) in rows(&files, "CHANGES") {
+            let columns: Vec<&str> = row.split('\t').collect();
+            if let [_, set, "write", path, .., "new"] = columns[..] {
+                let of_set = private.entry((phase.to_owned(), set.to_owned()));
+                of_set.or_default().push(format!("{phase}{path}"));
+            }
+        }
         Ok(Source {
             id: id.unwrap_or("rotation").to_owned(),
             digest: sha256(&sums),
             files,
+            nodes,
+            private,
             secrets: folder.join("secrets/nodes"),
         })
     }
 
-    /// The nodes that the plan has anything for.
-    #[must_use]
-    pub fn nodes(&self) -> BTreeSet<&str> {
-        self.tables("NODES")
-            .flat_map(|(_, text)| text.lines().filter_map(|l| l.split_once('\t')))
-            .map(|(_, node)| node)
-            .collect()
+    /// The nodes that the plan has anything for, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
     }
 
-    /// Every phase's table of a name, by the phase's folder.
-    fn tables(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().filter_map(move |(path, file)| {
-            let phase = path.strip_suffix(name)?.strip_suffix('/')?;
-            Some((phase, std::str::from_utf8(&file.bytes).ok()?))
+    /// The sets of a node.
+    fn sets(&self, node: &str) -> Result<&Sets> {
+        self.nodes.get(node).ok_or_else(|| {
+            let known: Vec<&str> = self.nodes().collect();
+            Diagnostic::new(
+                Code::TomlValue,
+                format!("the plan has nothing for a node named `{node}`"),
+                format!("its nodes are {}", known.join(", ")),
+            )
         })
     }
 
-    /// The private files that the plan's scripts want on a node, below `secrets/nodes/<node>/`.
-    fn wanted(&self, node: &str) -> BTreeSet<String> {
-        let sets: BTreeMap<&str, BTreeSet<&str>> = self
-            .tables("NODES")
-            .map(|(phase, text)| {
-                let rows = text.lines().filter_map(|l| l.split_once('\t'));
-                let mine = rows.filter(|(_, n)| *n == node).map(|(set, _)| set);
-                (phase, mine.collect())
-            })
-            .collect();
-        let mut out = BTreeSet::new();
-        for (phase, text) in self.tables("CHANGES") {
-            for line in text.lines() {
-                let columns: Vec<&str> = line.split('\t').collect();
-                if let [_, set, "write", path, .., "new"] = columns[..]
-                    && sets.get(phase).is_some_and(|mine| mine.contains(set))
-                {
-                    out.insert(format!("{phase}{path}"));
-                }
+    /// The private files of a node, by their paths in the bundle.
+    fn private_files(&self, node: &str) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>> {
+        let mut out = BTreeMap::new();
+        for (phase, sets) in self.sets(node)? {
+            let of_sets = sets
+                .iter()
+                .filter_map(|set| self.private.get(&(phase.clone(), set.clone())));
+            for path in of_sets.flatten() {
+                let at = self.secrets.join(node).join(path);
+                let path = format!("secrets/nodes/{node}/{path}");
+                let bytes = fs::read(&at).map_err(|e| {
+                    Diagnostic::new(
+                        Code::KeyringMissing,
+                        format!("a private file of {node} cannot be read: {}", e.kind()),
+                        "bundle where the keyring is: `carota compile` writes secrets/ there",
+                    )
+                    .at(Place::start_of(&path))
+                })?;
+                out.insert(path, Zeroizing::new(bytes));
             }
         }
-        out
+        Ok(out)
+    }
+
+    /// Whether a node's bundle can be made.
+    pub fn check(&self, node: &str) -> Result<()> {
+        self.private_files(node).map(drop)
     }
 
     /// The bundle of a node.
     pub fn bundle(&self, node: &str) -> Result<Bundle> {
-        if !self.nodes().contains(node) {
-            let known: Vec<&str> = self.nodes().into_iter().collect();
-            return Err(Diagnostic::new(
-                Code::TomlValue,
-                format!("the plan has nothing for a node named `{node}`"),
-                format!("its nodes are {}", known.join(", ")),
-            ));
-        }
+        let (private, sets) = (self.private_files(node)?, self.sets(node)?);
         let name = format!("carota-{}-{node}", self.id);
+        let readme = self.readme(node, private.len());
         let mut files: BTreeMap<String, (&[u8], u32)> = BTreeMap::new();
-        for (path, file) in &self.files {
+        let mut sums: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
+        for (path, file) in self.files.iter().filter(|(path, _)| needs(sets, path)) {
             files.insert(format!("plan/{path}"), (file.bytes.as_slice(), file.mode));
-        }
-        let mut private = BTreeMap::new();
-        for path in self.wanted(node) {
-            let path = format!("secrets/nodes/{node}/{path}");
-            let at = self.secrets.join(&path["secrets/nodes/".len()..]);
-            let bytes = fs::read(&at).map_err(|e| {
-                Diagnostic::new(
-                    Code::KeyringMissing,
-                    format!("a private file of {node} cannot be read: {}", e.kind()),
-                    "bundle where the keyring is: `carota compile` writes secrets/ there",
-                )
-                .at(Place::start_of(&path))
-            })?;
-            private.insert(path, Zeroizing::new(bytes));
+            sums.insert(format!("plan/{path}"), Cow::Borrowed(&file.sum));
         }
         for (path, bytes) in &private {
             files.insert(path.clone(), (bytes.as_slice(), 0o600));
+            sums.insert(path.clone(), sha256(bytes.as_slice()).into());
         }
-        let readme = self.readme(node, private.len());
         files.insert("README".into(), (readme.as_bytes(), 0o644));
-        let sums: String = files
-            .iter()
-            .map(|(path, (bytes, _))| format!("{}  ./{path}\n", sha256(bytes)))
-            .collect();
+        sums.insert("README".into(), sha256(&readme).into());
+        let sums = sums.iter().map(|(path, sum)| format!("{sum}  ./{path}\n"));
+        let sums: String = sums.collect();
         files.insert("SHA256SUMS".into(), (sums.as_bytes(), 0o644));
         Ok(Bundle {
             bytes: tar(&name, &files),
@@ -180,8 +196,7 @@ impl Source {
              \x20 1. sha256sum -c SHA256SUMS         nothing was lost or changed on the way\n\
              \x20 2. sha256sum plan/SHA256SUMS       compare with the digest that was approved; here it is\n\
              \x20    {digest}\n\
-             \x20 3. read plan/README.md             it names the phases, their order and their gates;\n\
-             \x20    plan/report.html shows the same in a browser, with every diff\n\
+             \x20 3. read plan/README.md             it names the phases, their order and their gates\n\
              \x20 4. of each phase, in its turn:\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED --dry-run\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED\n\
@@ -191,6 +206,31 @@ impl Source {
              shell, coreutils, awk, sed and find; everything they say goes to /var/lib/carota as well.\n"
         )
     }
+}
+
+/// Whether a node in these sets needs a file of the plan: not what is for reviewers alone, and not what is of other
+/// sets. The scripts look for the same (`check_plan` in templates/lib/main.sh).
+fn needs(sets: &Sets, path: &str) -> bool {
+    if matches!(path, "plan.json" | "report.html") {
+        return false;
+    }
+    let Some((phase, rest)) = path.split_once("/nodes/") else {
+        return true;
+    };
+    let set = rest.split('/').next().unwrap_or_default();
+    sets.get(phase).is_some_and(|mine| mine.contains(set))
+}
+
+/// The rows of every phase's table of a name, each with the phase's folder.
+fn rows<'f>(
+    files: &'f BTreeMap<String, File>,
+    name: &str,
+) -> impl Iterator<Item = (&'f str, &'f str)> {
+    let tables = files.iter().filter_map(move |(path, file)| {
+        let phase = path.strip_suffix(name)?.strip_suffix('/')?;
+        Some((phase, std::str::from_utf8(&file.bytes).ok()?))
+    });
+    tables.flat_map(|(phase, text)| text.lines().map(move |row| (phase, row)))
 }
 
 fn unusable(reason: String, file: &str) -> Diagnostic {
@@ -223,7 +263,8 @@ fn read_below(folder: &Path, below: &str, out: &mut BTreeMap<String, File>) -> i
             let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
             let mode = if executable { 0o755 } else { 0o644 };
             let bytes = fs::read(entry.path())?;
-            out.insert(path, File { bytes, mode });
+            let sum = sha256(&bytes);
+            out.insert(path, File { bytes, mode, sum });
         } else {
             return Err(io::ErrorKind::InvalidData.into());
         }

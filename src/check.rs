@@ -9,8 +9,9 @@ use std::path::Path;
 use serde::Serialize;
 use similar::TextDiff;
 
-use crate::compile::{Compiled, folder_of, recompile};
+use crate::compile::{Compiled, Told, folder_of, recompile};
 use crate::diagnostic::Result;
+use crate::parallel;
 use crate::pki::LOCK_FILE;
 
 /// One difference between what is there and what the inputs give.
@@ -62,22 +63,22 @@ pub struct Checked {
 }
 
 /// Compares the plan and the lock beside a cluster.toml with what its inputs give.
-pub fn check(cluster_toml: &Path) -> Result<Checked> {
-    let compiled = recompile(cluster_toml)?;
+///
+/// `told` hears how far it has come.
+pub fn check(cluster_toml: &Path, told: Told<'_>) -> Result<Checked> {
+    let compiled = recompile(cluster_toml, told)?;
     let folder = folder_of(cluster_toml);
     let plan = folder.join("plan");
     let mut there = BTreeSet::new();
     list(&plan, &plan, &mut there);
-    let mut differences = Vec::new();
-    for (path, file) in &compiled.plan.files {
+    let files: Vec<_> = compiled.plan.files.iter().collect();
+    let found = parallel::map(&files, |(path, file)| {
         let name = format!("plan/{path}");
+        compared(&name, &plan.join(path), &file.text, Some(file.executable))
+    });
+    let mut differences: Vec<Difference> = found.into_iter().flatten().collect();
+    for (path, _) in files {
         there.remove(path);
-        differences.extend(compared(
-            &name,
-            &plan.join(path),
-            &file.text,
-            Some(file.executable),
-        ));
     }
     for path in there {
         let diff = String::new();

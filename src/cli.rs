@@ -13,10 +13,11 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::bundle::Source;
 use crate::check::check;
 use crate::compare::compare;
-use crate::compile::{Compiled, compile, folder_of};
+use crate::compile::{Compiled, compile_telling, folder_of};
 use crate::diagnostic::{Code, Diagnostic, is_unprintable, one_line, printable};
 use crate::explain::{document, explain};
 use crate::input;
+use crate::parallel;
 use crate::render::write;
 use crate::schema::{BESIDE, Subject};
 use crate::{collect, init, requests};
@@ -471,7 +472,7 @@ fn run_compile(cluster: &Path, manner: Manner) -> anyhow::Result<ExitCode> {
     let folder = folder_of(cluster);
     write::check_output(folder)?;
     let progress = Progress::of("compiling", manner.quiet);
-    let compiled = compile(cluster)?;
+    let compiled = compile_telling(cluster, &|stage| progress.at(stage))?;
     drop(progress);
     say_facts(&compiled, manner)?;
     if !compiled.may_be_written() {
@@ -544,7 +545,7 @@ fn import(cluster: &Path, signed: &[PathBuf]) -> anyhow::Result<()> {
 
 fn prove(cluster: &Path, format: Format, manner: Manner) -> anyhow::Result<ExitCode> {
     let progress = Progress::of("proving", manner.quiet);
-    let compiled = compile(cluster)?;
+    let compiled = compile_telling(cluster, &|stage| progress.at(stage))?;
     drop(progress);
     say_facts(&compiled, manner)?;
     match format {
@@ -564,8 +565,8 @@ fn prove(cluster: &Path, format: Format, manner: Manner) -> anyhow::Result<ExitC
 }
 
 fn run_check(cluster: &Path, format: ReportFormat, manner: Manner) -> anyhow::Result<ExitCode> {
-    let progress = Progress::of("compiling", manner.quiet);
-    let checked = check(cluster)?;
+    let progress = Progress::of("checking", manner.quiet);
+    let checked = check(cluster, &|stage| progress.at(stage))?;
     drop(progress);
     say_facts(&checked.compiled, manner)?;
     let holds = checked.compiled.may_be_written();
@@ -630,23 +631,20 @@ fn bundle(
     let source = Source::read(folder_of(cluster))?;
     let nodes: Vec<&str> = match nodes {
         Some(named) => named.iter().map(String::as_str).collect(),
-        None => source.nodes().into_iter().collect(),
+        None => source.nodes().collect(),
     };
-    // All of them are whole before the first is written.
-    let bundles = nodes
-        .into_iter()
-        .map(|node| source.bundle(node))
-        .collect::<Result<Vec<_>, _>>()?;
-    for bundle in bundles {
+    // All of them can be made before the first is written.
+    nodes.iter().try_for_each(|node| source.check(node))?;
+    let written = parallel::map(&nodes, |node| {
+        let bundle = source.bundle(node)?;
         let ending = if recipients.is_empty() { "" } else { ".age" };
         let path = out.join(format!("{}{ending}", bundle.name));
         write::private_file(&path, &bundle.bytes, recipients)?;
-        let text = format!(
-            "{}: {} private files\n",
-            path.display(),
-            bundle.private_files
-        );
-        print(&printable(&text))?;
+        let count = bundle.private_files;
+        anyhow::Ok(format!("{}: {count} private files\n", path.display()))
+    });
+    for text in written {
+        print(&printable(&text?))?;
     }
     Ok(())
 }

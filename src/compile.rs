@@ -49,16 +49,37 @@ impl Compiled {
     }
 }
 
+/// How far a compile has come: so many parts of so many, and what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Parts that are done.
+    pub done: usize,
+    /// All parts.
+    pub of: usize,
+    /// What is done now.
+    pub now: &'static str,
+}
+
+/// Who is told how far a compile has come.
+pub type Told<'t> = &'t dyn Fn(Stage);
+
 /// Compiles the folder of `cluster.toml`.
 pub fn compile(cluster_toml: &Path) -> Result<Compiled> {
+    compile_telling(cluster_toml, &|_| ())
+}
+
+/// The same, telling how far it has come.
+pub fn compile_telling(cluster_toml: &Path, told: Told<'_>) -> Result<Compiled> {
     let keyring = Keyring::load(&folder_of(cluster_toml).join("secrets"))?;
-    build(cluster_toml, |id, lock| Issuer::new(id, lock, keyring))
+    build(cluster_toml, told, |id, lock| {
+        Issuer::new(id, lock, keyring)
+    })
 }
 
 /// Compiles it again from what is committed: nothing is issued and no secret is read. What the lock
 /// lacks is an error.
-pub fn recompile(cluster_toml: &Path) -> Result<Compiled> {
-    build(cluster_toml, |id, lock| {
+pub fn recompile(cluster_toml: &Path, told: Told<'_>) -> Result<Compiled> {
+    build(cluster_toml, told, |id, lock| {
         Issuer::new(id, lock, Keyring::default()).sealed()
     })
 }
@@ -113,8 +134,13 @@ impl Inputs {
 
 fn build(
     cluster_toml: &Path,
+    told: Told<'_>,
     issuer: impl FnOnce(&str, Option<Lock>) -> Issuer,
 ) -> Result<Compiled> {
+    // Reading, issuing, each phase, the proof.
+    let of = phases::PHASES.len() + 3;
+    let tell = |done, now| told(Stage { done, of, now });
+    tell(0, "reading the snapshot");
     let Inputs {
         spec,
         start,
@@ -122,11 +148,20 @@ fn build(
         mut imported,
         ..
     } = Inputs::read(cluster_toml)?;
+    tell(1, "issuing certificates");
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;
     let renderer = render::Renderer::new(&rotation)?;
     let (done, directories) = parallel::pipeline(
-        |render| phases::run(&rotation, &start, |done| render(done.clone())),
+        |render| {
+            tell(2, phases::PHASES[0].name);
+            phases::run(&rotation, &start, |done| {
+                let number = usize::from(done.phase.number) + 1;
+                let next = phases::PHASES.get(number);
+                tell(2 + number, next.map_or("proving", |phase| phase.name));
+                render(done.clone());
+            })
+        },
         |done: Arc<Done>| renderer.phase(done),
     );
     let done = done?;

@@ -1552,6 +1552,44 @@ fn a_plan_that_was_altered_is_refused() {
     });
 }
 
+/// A bundle has no files of other nodes, and none for reviewers alone. Anything else that is missing is seen.
+#[test]
+fn what_a_node_does_not_need_may_be_missing_and_nothing_else() {
+    in_every_shell(|shell| {
+        let fixture = two_phases();
+        let root = fixture.node();
+        let plan = fixture.plan();
+        let foreign = plan.join(SECOND).join("nodes/worker-9/etc/a b.conf");
+        for path in [
+            &foreign,
+            &plan.join("plan.json"),
+            &plan.join("report.html"),
+            &plan.join("plan.json.sh"),
+        ] {
+            put(path, "x\n");
+        }
+        fixture.seal();
+        for path in [&foreign, &plan.join("plan.json"), &plan.join("report.html")] {
+            fs::remove_file(path).expect("a file");
+        }
+        let start = files(&root);
+        let image = below(&plan.join(FIRST).join("nodes/@all"), MANIFEST);
+        for (missing, says) in [
+            (plan.join("plan.json.sh"), "plan.json.sh"),
+            (image, "is missing; copy the plan again"),
+        ] {
+            let text = fs::read_to_string(&missing).expect("a file");
+            fs::remove_file(&missing).expect("a file");
+            fixture.refused(shell, FIRST, "apply", &root, &[], (10, says));
+            assert_same(&files(&root), &start, "refused");
+            put(&missing, &text);
+        }
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        fixture.succeeds(shell, FIRST, "verify", &root, &[]);
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+    });
+}
+
 /// Rewrites one key of a phase's PHASE file.
 fn set_key(fixture: &Fixture, phase: &str, key: &str, value: &str) {
     let path = fixture.plan().join(phase).join("PHASE");

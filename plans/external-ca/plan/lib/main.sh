@@ -168,11 +168,21 @@ check_plan() {
   digest=$sum
   [ -z "$expected" ] || [ "$expected" = "$digest" ] ||
     die 10 "the plan is not the approved one: its digest is $digest, approved is $expected. Fetch the approved plan; nothing was changed"
-  wrong=$( (cd "$plan" && sha256sum -c SHA256SUMS 2>&1) | awk '!/: OK$/') || :
+  files=$(cd "$plan" && find . ! -type d)
+  # A bundle has neither what is for reviewers alone nor the files of other nodes; of this node's own, what is
+  # missing is found before the first write.
+  wrong=$(printf '%s\n' "$files" | (cd "$plan" && awk '
+    { there[$0] = 1 }
+    END {
+      while ((getline line < "SHA256SUMS") > 0) {
+        path = substr(line, 67)
+        if (path in there || path !~ /^[.]\/([0-9][0-9]-[a-z-]*\/nodes\/|plan[.]json$|report[.]html$)/) print line
+      }
+    }' | sha256sum -c - 2>&1) | awk '!/: OK$/') || :
   [ -z "$wrong" ] || die 10 "files of the plan were altered after it was written; copy the plan again, nothing was changed:$nl$wrong"
-  added=$(cd "$plan" && find . ! -type d | awk '
+  added=$(printf '%s\n' "$files" | (cd "$plan" && awk '
     BEGIN { while ((getline line < "SHA256SUMS") > 0) listed[substr(line, 67)] = 1; listed["./SHA256SUMS"] = 1 }
-    !($0 in listed)')
+    !($0 in listed)'))
   [ -z "$added" ] || die 10 "files were added to the plan after it was written; remove them, nothing was changed:$nl$added"
   # A rotation stays with one plan: another one, even a good one, wants to be named.
   for begun in "$state"/[0-9][0-9]-*/progress; do

@@ -193,7 +193,8 @@ tell_difference() {
     show_diff "$path" "$work/form.$at" "$dir/nodes/$set$path"
   else
     # The pre-image is in the plan if an earlier phase wrote it; else show what would be written.
-    before=$(HASH=$pre awk 'substr($0, 1, 64) == ENVIRON["HASH"] { print substr($0, 67); exit }' "$plan/SHA256SUMS")
+    before=$(HASH=$pre awk 'substr($0, 1, 64) == ENVIRON["HASH"] { print substr($0, 67) }' "$plan/SHA256SUMS" |
+      while read -r file; do [ ! -f "$plan/$file" ] || { printf '%s\n' "$file" && break; }; done)
     if [ -n "$before" ]; then
       say "$path differs from what the plan expects to find:"
       show_diff "$path" "$plan/$before" "$work/form.$at"
