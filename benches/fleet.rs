@@ -5,8 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use carota::bundle::Source;
+use carota::check;
 use carota::compile;
 use carota::phases;
 use carota::pki::{Issuer, Keyring};
@@ -33,8 +37,8 @@ fn main() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         common::fleet::make(&example, nodes - CONTROL_PLANES, folder.path());
         println!("{nodes} nodes");
-        stages(folder.path());
         whole(folder.path());
+        stages(folder.path());
     }
 }
 
@@ -72,12 +76,33 @@ fn stages(folder: &Path) {
     );
 }
 
+/// Forgets how much memory this process has had at most (proc(5), `clear_refs`).
+fn forget_peak() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Prints how much memory this process has had at most since then, where the system says it.
+fn print_peak() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    if let Some(kib) = kib {
+        println!(
+            "  {:32} {:>6} MB",
+            "at most in memory",
+            kib * 1024 / 1_000_000
+        );
+    }
+}
+
 /// Compiles as a user would.
 fn whole(folder: &Path) {
     let toml = folder.join("cluster.toml");
+    forget_peak();
     let compiled = timed("compile, everything issued", || {
         compile::compile(&toml).expect("the cluster compiles")
     });
+    print_peak();
     timed("write plan, lock and secrets", || {
         write::lock(folder, &compiled.lock).expect("the lock is written");
         write::secrets(folder, &compiled.keyring, &compiled.plan).expect("the keys are written");
@@ -85,8 +110,62 @@ fn whole(folder: &Path) {
             .and_then(write::Staged::put_in_place)
             .expect("the plan is written");
     });
+    let issued = compiled.plan.files.len();
     drop(compiled);
     timed("compile, with the lock", || {
         compile::compile(&toml).expect("the cluster compiles")
     });
+    let checked = timed("check", || {
+        check::check(&toml, &|_| ()).expect("the plan is there")
+    });
+    assert!(checked.differences.is_empty());
+    drop(checked);
+    let source = timed("read the plan for bundles", || {
+        Source::read(folder).expect("a plan")
+    });
+    let node = source.nodes().last().expect("a node").to_owned();
+    let bundle = timed("bundle of one worker", || {
+        source.bundle(&node).expect("a bundle")
+    });
+    println!(
+        "  ({issued} files in the plan, {} kB in a bundle)",
+        bundle.bytes.len() / 1000
+    );
+    yardsticks(folder);
+}
+
+/// What other programs need for the same: the speed of this machine, to compare with.
+fn yardsticks(folder: &Path) {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    timed("cp -r of the plan", || run("cp", &["-r", "plan", "copy"]));
+    timed("diff -r of both", || run("diff", &["-r", "plan", "copy"]));
+    let text = fs::read_to_string(folder.join("carota.lock")).expect("the lock");
+    let count = text.matches("[[leaf]]").count();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let speed = Command::new("openssl")
+        .args(["speed", "-seconds", "1", "-multi", &cores.to_string()])
+        .arg("rsa2048")
+        .output();
+    let speed = speed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let speed = speed.unwrap_or_default();
+    let last = speed.lines().rev().find(|line| line.starts_with("rsa"));
+    let per_second =
+        last.and_then(|line| line.split_whitespace().rev().nth(1)?.parse::<f64>().ok());
+    match per_second {
+        Some(per_second) => {
+            let count = u32::try_from(count).map_or(0.0, f64::from);
+            let seconds = Duration::from_secs_f64(count / per_second);
+            println!(
+                "  {:32} {seconds:>9.1?}",
+                format!("openssl: {count} RSA signatures")
+            );
+        }
+        None => println!("  openssl was not found"),
+    }
 }
