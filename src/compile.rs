@@ -105,15 +105,11 @@ impl Inputs {
             "name a cluster.toml that exists; `carota init` writes one",
         )?;
         let spec = Spec::parse(&text, &name)?;
-        let start = snapshot::read(&folder.join(&spec.snapshot), &spec)?;
-        let lock = input::read_text_if_any(
-            &folder.join(LOCK_FILE),
-            LOCK_FILE,
-            MAX_LOCK,
-            "restore carota.lock from version control",
-        )?
-        .map(|text| Lock::parse(&text, LOCK_FILE))
-        .transpose()?;
+        let (lock, start) = parallel::both(
+            || read_lock(folder),
+            || snapshot::read(&folder.join(&spec.snapshot), &spec),
+        );
+        let (start, lock) = (start?, lock?);
         Ok(Inputs {
             imported: imported(&spec, folder)?,
             spec,
@@ -130,6 +126,16 @@ impl Inputs {
         let wanted = Rotation::wanted(&self.spec, &self.start, &mut issuer, &mut self.imported)?;
         Ok((issuer, wanted))
     }
+}
+
+fn read_lock(folder: &Path) -> Result<Option<Lock>> {
+    let text = input::read_text_if_any(
+        &folder.join(LOCK_FILE),
+        LOCK_FILE,
+        MAX_LOCK,
+        "restore carota.lock from version control",
+    )?;
+    text.map(|text| Lock::parse(&text, LOCK_FILE)).transpose()
 }
 
 fn build(

@@ -15,10 +15,12 @@ use serde_json::Value;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
 use crate::layout::snapshot_file;
+use crate::names::NodeName;
+use crate::parallel;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, is_unused_kubelet_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
-use crate::state::{ObjectId, State};
+use crate::state::{Node, ObjectId, State};
 
 /// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
 /// sign of a source file that will bring the old CA back.
@@ -55,7 +57,8 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
         }
         Ok(())
     };
-    for (node, files) in &last.nodes {
+    let of_nodes = each_node(last, |node, files| {
+        let mut unused = Vec::new();
         for (path, file) in files.regular_files() {
             let label = snapshot_file(node, path);
             if !rotation.start.nodes[node].files.contains_key(path) {
@@ -65,7 +68,7 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
                 continue;
             }
             if is_unused_kubelet_pem(files, path) {
-                out.unused.push(label);
+                unused.push(label);
                 continue;
             }
             let declare = || {
@@ -77,7 +80,9 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
             };
             judge(&file.text, &declare).map_err(|e| relabel(e, &label))?;
         }
-    }
+        Ok(unused)
+    })?;
+    out.unused = of_nodes.into_iter().flatten().collect();
     for (user, text) in &last.users {
         let label = format!("snapshot/users/{user}.kubeconfig");
         let declare = || "# carota has no way to declare a user's file".to_owned();
@@ -102,6 +107,16 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
     Ok(out)
 }
 
+/// What `look` gives of each node, in order; nodes are looked at on all cores.
+fn each_node<T: Send>(
+    state: &State,
+    look: impl Fn(&NodeName, &Node) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let nodes: Vec<_> = state.nodes.iter().collect();
+    let seen = parallel::map(&nodes, |(name, node)| look(name, node));
+    seen.into_iter().collect()
+}
+
 /// A file that the rotation brought is there when it has ended.
 fn left_behind(label: &str) -> Diagnostic {
     Diagnostic::new(
@@ -116,7 +131,7 @@ fn left_behind(label: &str) -> Diagnostic {
 /// kubeconfigs. Files of trust have a name of their own while they are widened, and the proof sees
 /// their readers.
 pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
-    for (node, files) in &wide.nodes {
+    each_node(wide, |node, files| {
         for (path, file) in files.regular_files() {
             let embedded = !file.text.contains("-----BEGIN CERTIFICATE");
             if embedded && may_hold_certificates(&file.text) && !is_unused_kubelet_pem(files, path)
@@ -124,7 +139,8 @@ pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
                 judge_wide(rotation, &file.text, &snapshot_file(node, path))?;
             }
         }
-    }
+        Ok(())
+    })?;
     for (user, text) in &wide.users {
         judge_wide(rotation, text, &format!("snapshot/users/{user}.kubeconfig"))?;
     }

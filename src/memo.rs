@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 /// pile up: it takes several times the room of its text.
 const REMEMBERED: usize = 4 << 20;
 
-/// The same for memories that hold next to nothing of a text: a yes or a no.
-const VERDICTS: usize = 1 << 30;
+/// The same for memories that hold next to nothing of a text.
+const MUCH: usize = 1 << 30;
 
 /// What was made of which parts. All threads share it.
 pub struct Memo<T> {
@@ -70,10 +70,10 @@ impl<T: Clone> Memo<T> {
     }
 }
 
-impl Memo<bool> {
-    /// Nothing remembered yet, and room for many verdicts.
-    pub const fn of_verdicts() -> Memo<bool> {
-        Memo::up_to(VERDICTS)
+impl<T: Clone> Memo<T> {
+    /// Nothing remembered yet, and room for what takes next to none: a yes or a no, or what others keep anyhow.
+    pub const fn of_little() -> Memo<T> {
+        Memo::up_to(MUCH)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Names that come from outside and end up in paths, scripts and YAML: checked once, where they
 //! enter, so that nothing behind that door has to ask again.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,13 +83,6 @@ pub fn object_name(name: &str) -> Result<(), String> {
 /// An absolute, normalised path on a node. Not a path on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodePath(Arc<str>);
-
-/// Sorted as its text is.
-impl Borrow<str> for NodePath {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
 
 impl NodePath {
     /// Checks and takes a path: absolute, without `.`, `..`, empty parts or control characters.

@@ -817,8 +817,9 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
 /// Every place where a CA's certificate lies with its key: beside it by custom, or both named by the flags
 /// of a signer.
 pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodePath, NodePath)>> {
-    let mut out = Vec::new();
-    for (node, files) in &state.nodes {
+    let nodes: Vec<_> = state.nodes.iter().collect();
+    let found = parallel::map(&nodes, |(node, files)| {
+        let mut out = Vec::new();
         let mut pairs = BTreeSet::new();
         if files.role != Role::Worker {
             pairs = layout::signer_files(state, node)?;
@@ -835,11 +836,13 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodeP
             if file.text.contains("BEGIN CERTIFICATE")
                 && pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca)
             {
-                out.push((node.clone(), certificate, key));
+                out.push(((*node).clone(), certificate, key));
             }
         }
-    }
-    Ok(out)
+        Ok(out)
+    });
+    let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Where a CA's certificate lies with its key on control planes and nodes of etcd. `new`, where it is in the cluster
@@ -896,7 +899,9 @@ fn check_external(state: &State, name: CaName, old: &Certificate) -> Result<()> 
 
 /// A node does what it is declared as: the phases narrow trust where the programs run that hold it.
 fn check_programs(spec: &Spec, state: &State) -> Result<()> {
-    for (node, files) in &state.nodes {
+    let nodes: Vec<_> = state.nodes.iter().collect();
+    // Here each node is read for the first time, and remembered.
+    let checked = parallel::map(&nodes, |(node, files)| {
         let programs: BTreeSet<Program> = layout::components(state, node)?
             .iter()
             .map(|component| component.program)
@@ -934,8 +939,9 @@ fn check_programs(spec: &Spec, state: &State) -> Result<()> {
                 },
             );
         }
-    }
-    Ok(())
+        Ok(())
+    });
+    checked.into_iter().collect()
 }
 
 /// What a node with these programs is; None where the phases know no such node.
@@ -1063,25 +1069,31 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
 
 /// Every certificate that something uses, once for each place that holds it.
 pub fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
-    let mut out = Vec::new();
-    let mut take = |certificates: Vec<Certificate>, holder: Holder| {
-        out.extend(certificates.into_iter().map(|c| (c, holder.clone())));
-    };
-    for (node, files) in &state.nodes {
+    let nodes: Vec<_> = state.nodes.iter().collect();
+    let of_nodes = parallel::map(&nodes, |(node, files)| {
+        let mut out = Vec::new();
         for (path, file) in files.regular_files() {
             if is_unused_kubelet_pem(files, path) {
                 continue;
             }
             let label = snapshot_file(node, path);
-            let holder = || Holder::File(node.clone(), path.clone());
+            let mut certificates = Vec::new();
             if file.text.contains("BEGIN CERTIFICATE") {
-                take(pki::certificates_in_pem(&file.text, &label)?, holder());
+                certificates.extend(pki::certificates_in_pem(&file.text, &label)?);
             }
             if looks_like_kubeconfig(&file.text) {
-                take(client_certificates(&file.text, &label)?, holder());
+                certificates.extend(client_certificates(&file.text, &label)?);
             }
+            let holder = Holder::File((*node).clone(), path.clone());
+            out.extend(certificates.into_iter().map(|c| (c, holder.clone())));
         }
-    }
+        Ok(out)
+    });
+    let of_nodes: Vec<_> = of_nodes.into_iter().collect::<Result<_>>()?;
+    let mut out: Vec<_> = of_nodes.into_iter().flatten().collect();
+    let mut take = |certificates: Vec<Certificate>, holder: Holder| {
+        out.extend(certificates.into_iter().map(|c| (c, holder.clone())));
+    };
     for (user, text) in &state.users {
         let label = format!("snapshot/users/{user}.kubeconfig");
         let holder = Holder::User(user.clone());

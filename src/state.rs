@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt;
-use std::ops::{Bound, Deref, DerefMut};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -44,13 +44,105 @@ pub enum Entry {
     Withheld,
 }
 
+/// What lies at the paths of a node, in the order of the paths. A list takes a third of a tree's room, and each
+/// state of thousands of nodes has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files(Vec<(NodePath, Entry)>);
+
+impl Files {
+    fn find(&self, path: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(at, _)| at.as_str().cmp(path))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path as it is kept here, and what lies there.
+    #[must_use]
+    pub fn get_key_value(&self, path: &NodePath) -> Option<(&NodePath, &Entry)> {
+        let (path, entry) = self.0.get(self.find(path.as_str()).ok()?)?;
+        Some((path, entry))
+    }
+
+    /// What lies at a path.
+    #[must_use]
+    pub fn get(&self, path: &NodePath) -> Option<&Entry> {
+        self.get_key_value(path).map(|(_, entry)| entry)
+    }
+
+    /// What lies at a path, to be changed.
+    pub fn get_mut(&mut self, path: &NodePath) -> Option<&mut Entry> {
+        let at = self.find(path.as_str()).ok()?;
+        Some(&mut self.0[at].1)
+    }
+
+    /// Whether anything lies at a path.
+    #[must_use]
+    pub fn contains_key(&self, path: &NodePath) -> bool {
+        self.find(path.as_str()).is_ok()
+    }
+
+    /// Puts something at a path, and gives what lay there.
+    pub fn insert(&mut self, path: NodePath, entry: Entry) -> Option<Entry> {
+        match self.find(path.as_str()) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, entry)),
+            Err(at) => {
+                self.0.insert(at, (path, entry));
+                None
+            }
+        }
+    }
+
+    /// Takes away what lies at a path.
+    pub fn remove(&mut self, path: &NodePath) -> Option<Entry> {
+        let at = self.find(path.as_str()).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// The paths and what lies there.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&NodePath, &Entry)> {
+        self.0.iter().map(|(path, entry)| (path, entry))
+    }
+
+    /// The paths.
+    pub fn keys(&self) -> impl Iterator<Item = &NodePath> {
+        self.0.iter().map(|(path, _)| path)
+    }
+
+    /// What lies there, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.0.iter_mut().map(|(_, entry)| entry)
+    }
+
+    /// The paths from this text on, and what lies there.
+    fn starting_at(&self, text: &str) -> impl Iterator<Item = (&NodePath, &Entry)> + use<'_> {
+        let (Ok(first) | Err(first)) = self.find(text);
+        self.0[first..].iter().map(|(path, entry)| (path, entry))
+    }
+}
+
+impl From<BTreeMap<NodePath, Entry>> for Files {
+    fn from(files: BTreeMap<NodePath, Entry>) -> Files {
+        Files(files.into_iter().collect())
+    }
+}
+
 /// One node's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// What the node does.
     pub role: Role,
     /// Its files, links included.
-    pub files: BTreeMap<NodePath, Entry>,
+    pub files: Files,
 }
 
 impl Node {
@@ -86,11 +178,11 @@ impl Node {
     pub fn in_folder<'a>(
         &'a self,
         folder: &str,
-    ) -> impl Iterator<Item = (&'a NodePath, &'a Entry)> {
+    ) -> impl Iterator<Item = (&'a NodePath, &'a Entry)> + use<'a> {
         let begin = format!("{folder}/");
         let depth = begin.len();
         self.files
-            .range::<str, _>((Bound::Included(begin.as_str()), Bound::Unbounded))
+            .starting_at(&begin)
             .take_while(move |(path, _)| path.as_str().starts_with(&begin))
             .filter(move |(path, _)| !path.as_str()[depth..].contains('/'))
     }
@@ -550,14 +642,14 @@ mod tests {
             mode: 0o600,
             owner: "0:0".into(),
         };
-        let files = BTreeMap::from([
+        let files: BTreeMap<_, _> = BTreeMap::from([
             (path("/pki/real.pem"), Entry::File(file)),
             (path("/pki/current.pem"), Entry::Link("real.pem".into())),
             (path("/pki/loop"), Entry::Link("/pki/loop".into())),
         ]);
         let node = Node {
             role: Role::ControlPlane,
-            files,
+            files: files.into(),
         };
         let state = State {
             number: 0,

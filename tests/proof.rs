@@ -1003,7 +1003,14 @@ fn a_key_that_does_not_change_with_its_certificate_is_noticed() {
             let mut half = points.clone();
             for point in &mut half {
                 let files = &mut Arc::make_mut(point.state.nodes.get_mut(&node).unwrap()).files;
-                files.insert(path.clone(), before.nodes[&node].files[&path].clone());
+                files.insert(
+                    path.clone(),
+                    before.nodes[&node]
+                        .files
+                        .get(&path)
+                        .expect("a file")
+                        .clone(),
+                );
             }
             let proof = prove(rotation, &half);
             let named = proof.broken.iter().any(|b| {
@@ -1025,7 +1032,11 @@ fn who_shows_kubelets_a_certificate_is_an_edge() {
                 let files = &mut Arc::make_mut(point.state.nodes.get_mut(&node).unwrap()).files;
                 files.insert(
                     path.clone(),
-                    rotation.start.nodes[&node].files[&path].clone(),
+                    rotation.start.nodes[&node]
+                        .files
+                        .get(&path)
+                        .expect("a file")
+                        .clone(),
                 );
             }
         }

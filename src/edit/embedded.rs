@@ -4,14 +4,17 @@
 //! PEM, of DER, of other base64, folded over lines. Does not decide what a certificate is for. Rule:
 //! better to report a certificate that nobody uses than to miss a CA that somebody trusts.
 
+use std::convert::Infallible;
 use std::iter::Peekable;
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::diagnostic::Place;
+use crate::memo::Memo;
 
 /// A certificate that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,16 +68,36 @@ fn search(text: &str, depth: usize) -> Vec<(usize, Vec<u8>)> {
         covered.push(range);
     }
     for run in runs(text, &covered) {
-        for shift in 0..4 {
-            found.extend(search_run(&run, shift, depth));
-        }
+        let packed: Vec<u8> = run.iter().map(|(_, b)| *b).collect();
+        let of_run = in_run(&packed, depth);
+        let place = |index: usize| run.get(index).map_or(0, |(at, _)| *at);
+        found.extend(
+            of_run
+                .iter()
+                .map(|(index, der)| (place(*index), der.clone())),
+        );
     }
+    found
+}
+
+/// Certificates, each with the number of the character at which it begins.
+type InRun = Arc<Vec<(usize, Vec<u8>)>>;
+
+static SEARCHED: Memo<InRun> = Memo::new();
+
+/// Certificates in a run of base64 characters. The same CA stands in files of all nodes.
+fn in_run(run: &[u8], depth: usize) -> InRun {
+    let search = || {
+        let found = (0..4).flat_map(|shift| search_run(run, shift, depth));
+        Ok::<_, Infallible>(Arc::new(found.collect()))
+    };
+    let Ok(found) = SEARCHED.recall(&[run, &depth.to_le_bytes()], search);
     found
 }
 
 /// Certificates in a run of base64 characters, read from `shift`: what is glued in front of the
 /// base64 proper may have any length.
-fn search_run(run: &[(usize, u8)], shift: usize, depth: usize) -> Vec<(usize, Vec<u8>)> {
+fn search_run(run: &[u8], shift: usize, depth: usize) -> Vec<(usize, Vec<u8>)> {
     let Some(run) = run.get(shift..).filter(|r| r.len() >= SHORTEST) else {
         return Vec::new();
     };
@@ -84,11 +107,10 @@ fn search_run(run: &[(usize, u8)], shift: usize, depth: usize) -> Vec<(usize, Ve
     } else {
         run.len()
     };
-    let packed: Vec<u8> = run[..usable].iter().map(|(_, b)| *b).collect();
-    let Ok(bytes) = LENIENT.decode(packed) else {
+    let Ok(bytes) = LENIENT.decode(&run[..usable]) else {
         return Vec::new();
     };
-    let place = |decoded: usize| run.get(decoded / 3 * 4).map_or(0, |(at, _)| *at);
+    let place = |decoded: usize| shift + decoded / 3 * 4;
     let mut found: Vec<_> = certificates_in(&bytes)
         .into_iter()
         .map(|(at, der)| (place(at), der))

@@ -410,7 +410,7 @@ impl Kubelet {
     ) -> Result<Vec<(NodePath, String)>> {
         let flag = "client-ca-file";
         if let Some(loaded) = units::load(&self.node, files, KUBELET_UNIT)?
-            && loaded.unit.flag(flag)?.is_some()
+            && loaded.flag(flag)?.is_some()
         {
             return loaded.with_flags(&[(flag, file.to_string())]);
         }
@@ -618,9 +618,8 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
     let Some(loaded) = units::load(node, files, KUBELET_UNIT)? else {
         return Ok(None);
     };
-    let unit = &loaded.unit;
     let path_flag = |name: &str| -> Result<Option<NodePath>> {
-        let Some(flag) = unit.flag(name)? else {
+        let Some(flag) = loaded.flag(name)? else {
             return Ok(None);
         };
         let Some(value) = flag.value.clone().filter(|value| !value.is_empty()) else {
@@ -632,7 +631,7 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         })
     };
     let config = kubelet_config(node, files, path_flag("config")?.as_ref())?;
-    if let Some(flag) = unit.flag("config-dir")? {
+    if let Some(flag) = loaded.flag("config-dir")? {
         return Err(Diagnostic::new(
             Code::Unsupported,
             format!("the kubelet of {node} reads more configuration files, from --config-dir"),
@@ -646,7 +645,7 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         Ok(path_flag(name)?.or(configured))
     };
     let switch = |name: &str, of: fn(&KubeletConfig) -> Option<bool>| {
-        let flag = unit.flag(name)?;
+        let flag = loaded.flag(name)?;
         let configured = config.as_ref().and_then(|(_, c)| of(c)) == Some(true);
         // A flag without a value is on.
         Ok(flag.map_or(configured, |flag| flag.value.as_deref() != Some("false")))
@@ -668,9 +667,9 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
 
 /// Every flag of a node's kubelet, in order.
 pub fn kubelet_flags(state: &State, node: &NodeName) -> Result<Vec<Flag>> {
-    let unit = match state.nodes.get(node) {
-        Some(files) => units::load(node, files, KUBELET_UNIT)?.map(|loaded| loaded.unit),
+    let loaded = match state.nodes.get(node) {
+        Some(files) => units::load(node, files, KUBELET_UNIT)?,
         None => None,
     };
-    unit.map_or(Ok(Vec::new()), |unit| Ok(unit.flags()?.to_vec()))
+    loaded.map_or(Ok(Vec::new()), |loaded| loaded.flags())
 }

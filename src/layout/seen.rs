@@ -74,16 +74,14 @@ impl<T: Clone> Seen<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::spec::Role;
-    use crate::state::Entry;
+    use crate::state::{Entry, Files};
 
     fn node() -> Arc<Node> {
         Arc::new(Node {
             role: Role::Worker,
-            files: BTreeMap::new(),
+            files: Files::default(),
         })
     }
 

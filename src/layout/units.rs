@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Program, snapshot_file};
-use crate::diagnostic::Result;
+use crate::diagnostic::{Diagnostic, Place, Result};
 use crate::edit::manifest::Flag;
 use crate::edit::unit::{EnvironmentFile, Unit};
 use crate::memo::Memo;
@@ -37,8 +37,9 @@ const UNIT_FOLDERS: [&str; 4] = [
 
 /// A service with the files that make it.
 pub struct Loaded {
-    /// As systemd reads it.
-    pub unit: Arc<Unit>,
+    node: NodeName,
+    /// As systemd reads it, with places on the node: thousands of nodes share it.
+    unit: Arc<Unit>,
     /// Its fragments and environment files, by the numbers that [`Unit::set_flag`] gives; None for an
     /// environment file that does not exist.
     sources: Vec<Option<NodePath>>,
@@ -50,8 +51,36 @@ impl Loaded {
         self.sources.iter().flatten()
     }
 
+    /// One flag; given twice it is an error at the second place.
+    pub fn flag(&self, name: &str) -> Result<Option<Flag>> {
+        let flag = self.unit.flag(name).map_err(|e| of_node(&self.node, e))?;
+        Ok(flag.map(|flag| self.here(flag)))
+    }
+
+    /// Every flag, in order.
+    pub fn flags(&self) -> Result<Vec<Flag>> {
+        let flags = self.unit.flags().map_err(|e| of_node(&self.node, e))?;
+        Ok(flags.iter().map(|flag| self.here(flag)).collect())
+    }
+
+    /// The program that it starts.
+    fn program(&self) -> Result<Option<Program>> {
+        let program = self.unit.program().map_err(|e| of_node(&self.node, e))?;
+        Ok(program.and_then(Program::of))
+    }
+
+    fn here(&self, flag: &Flag) -> Flag {
+        let mut flag = flag.clone();
+        flag.place = place_of_node(&self.node, &flag.place);
+        flag
+    }
+
     /// The files that change when some flags get other values, with their texts.
     pub fn with_flags(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
+        self.edited(flags).map_err(|e| of_node(&self.node, e))
+    }
+
+    fn edited(&self, flags: &[(&str, String)]) -> Result<Vec<(NodePath, String)>> {
         let mut unit = (*self.unit).clone();
         let mut changed = BTreeSet::new();
         for (name, value) in flags {
@@ -84,7 +113,7 @@ pub struct Service {
 impl Service {
     /// One flag; given twice on the command line it is an error at the second place.
     pub fn flag(&self, name: &str) -> Result<Option<&Flag>> {
-        self.loaded.unit.flag(name)?;
+        self.loaded.flag(name)?;
         Ok(self.flags.iter().find(|flag| flag.name == name))
     }
 }
@@ -144,15 +173,15 @@ fn program(
     let Some(loaded) = load(node, files, name)? else {
         return Ok(None);
     };
-    let Some(program) = loaded.unit.program()?.and_then(Program::of) else {
+    let Some(program) = loaded.program()? else {
         return Ok(None);
     };
-    let mut flags = loaded.unit.flags()?.to_vec();
+    let mut flags = loaded.flags()?;
     if program == Program::Etcd {
         let of_variables = loaded.unit.variables().iter().filter_map(|variable| {
             let name = variable.name.strip_prefix("ETCD_")?;
             let name = name.replace('_', "-").to_lowercase();
-            let place = variable.place.clone();
+            let place = place_of_node(node, &variable.place);
             Some(Flag::elsewhere(name, variable.value.clone(), place))
         });
         // The command line wins, whatever stands where.
@@ -201,27 +230,42 @@ pub fn load(node: &NodeName, files: &Node, name: &str) -> Result<Option<Loaded>>
         .iter()
         .map(|(path, _)| Some((*path).clone()))
         .collect();
-    let fragments: Vec<(String, &str)> = fragments
+    let fragments: Vec<(&str, &str)> = fragments
         .into_iter()
-        .map(|(path, file)| (snapshot_file(node, path), &*file.text))
+        .map(|(path, file)| (path.as_str(), &*file.text))
         .collect();
-    let fragments: Vec<(&str, &str)> = fragments.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    let environment: Vec<(String, Option<&str>)> = environment_files(&fragments)?
-        .iter()
-        .map(|named| {
-            let file = NodePath::new(&named.path)
-                .ok()
-                .and_then(|path| files.file(&path));
-            sources.push(file.map(|(path, _)| path.clone()));
-            (
-                format!("snapshot/nodes/{node}{}", named.path),
-                file.map(|(_, f)| &*f.text),
-            )
-        })
-        .collect();
-    let environment: Vec<_> = environment.iter().map(|(f, t)| (f.as_str(), *t)).collect();
-    let unit = load_once(&fragments, &environment)?;
-    Ok(Some(Loaded { unit, sources }))
+    let named = environment_files(&fragments).map_err(|e| of_node(node, e))?;
+    let mut environment = Vec::with_capacity(named.len());
+    for named in named.iter() {
+        let path = NodePath::new(&named.path).ok();
+        let file = path.and_then(|path| files.file(&path));
+        sources.push(file.map(|(path, _)| path.clone()));
+        environment.push((named.path.as_str(), file.map(|(_, f)| &*f.text)));
+    }
+    let unit = load_once(&fragments, &environment).map_err(|e| of_node(node, e))?;
+    Ok(Some(Loaded {
+        node: node.clone(),
+        unit,
+        sources,
+    }))
+}
+
+/// A place in a file of a node, as messages name it.
+fn place_of_node(node: &NodeName, place: &Place) -> Place {
+    let file = match NodePath::new(&place.file) {
+        Ok(path) => snapshot_file(node, &path),
+        Err(_) => place.file.clone(),
+    };
+    Place {
+        file,
+        ..place.clone()
+    }
+}
+
+/// An error in a file of a node.
+fn of_node(node: &NodeName, mut error: Diagnostic) -> Diagnostic {
+    error.place = error.place.map(|place| place_of_node(node, &place));
+    error
 }
 
 static UNITS: Memo<Arc<Unit>> = Memo::new();

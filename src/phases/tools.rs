@@ -16,6 +16,7 @@ use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig, looks_like_kubec
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
+use crate::parallel;
 use crate::pki::{self, Certificate};
 use crate::rotation::{CaPair, Home, Rotation, Trust, to_pem};
 use crate::state::{Draft, ObjectId, Process, State};
@@ -126,8 +127,9 @@ pub fn trust_files(
     rotation: &Rotation,
 ) -> Result<BTreeMap<(NodeName, NodePath), Vec<Certificate>>> {
     let start = &rotation.start;
-    let mut out = BTreeMap::new();
-    for node in start.nodes.keys() {
+    let nodes: Vec<_> = start.nodes.keys().collect();
+    let found = parallel::map(&nodes, |node| {
+        let mut out = Vec::new();
         let mut paths = BTreeSet::new();
         for component in layout::components(start, node)? {
             for flag in trust_flags(component.program, &[]) {
@@ -145,11 +147,13 @@ pub fn trust_files(
             if let Some((_, certificates)) = pem_file(start, node, &path)?
                 && rotation.affects(&certificates)
             {
-                out.insert((node.clone(), path), certificates);
+                out.push((((*node).clone(), path), certificates));
             }
         }
-    }
-    Ok(out)
+        Ok(out)
+    });
+    let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Lets some flags of a program name other files of the node, and restarts it where that changes a file.

@@ -29,7 +29,7 @@ pub(super) struct Algorithm {
     check: Check,
 }
 
-static CHECKED: Memo<bool> = Memo::of_verdicts();
+static CHECKED: Memo<bool> = Memo::of_little();
 
 impl Algorithm {
     /// Whether a signature is one over the message by the key. Nothing takes longer in a compile, and

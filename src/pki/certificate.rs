@@ -44,8 +44,8 @@ const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
-static READ: Memo<Vec<Certificate>> = Memo::new();
-static DECODED: Memo<Certificate> = Memo::new();
+static READ: Memo<Vec<Certificate>> = Memo::of_little();
+static DECODED: Memo<Certificate> = Memo::of_little();
 
 /// A certificate. Clones share one decoded value; two are equal when their DER is.
 #[derive(Clone)]

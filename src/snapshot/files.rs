@@ -46,6 +46,7 @@ pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Texts) -> R
         }
     }
     refuse_unlisted(&root, &root, name, &listed)?;
+    let files = files.into();
     Ok(Node { role, files })
 }
 
