@@ -45,8 +45,8 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
     let (pods, others): (Vec<_>, Vec<_>) = lists.iter().partition(|list| list.kind == "pods");
     let mut out = BTreeMap::new();
     for lists in [others, pods] {
-        let read = read_lists(&lists, &out)?;
-        out.extend(read);
+        let read = read_lists(&lists, &out)?.into_iter();
+        out.extend(read.filter_map(|(id, object)| Some((id, object?))));
     }
     Ok(out)
 }
@@ -146,13 +146,13 @@ impl List {
             .at(Place::start_of(&self.label))
     }
 
-    /// An item with its id, as far as it is asked for.
+    /// An item with its id, as far as it is asked for; None where it is not.
     fn object(
         &self,
         index: usize,
         item: Value,
         others: &BTreeMap<ObjectId, Arc<Value>>,
-    ) -> Result<(ObjectId, Arc<Value>)> {
+    ) -> Result<(ObjectId, Option<Arc<Value>>)> {
         let field = |name: &str| {
             item.pointer(&format!("/metadata/{name}"))
                 .and_then(Value::as_str)
@@ -176,7 +176,7 @@ impl List {
             check_secret(&item, &self.text, &self.label)?;
         }
         let id = ObjectId::new(&self.kind, namespace, name);
-        Ok((id, Arc::new(lightened(&self.kind, item, others))))
+        Ok((id, lightened(&self.kind, item, others).map(Arc::new)))
     }
 }
 
@@ -192,7 +192,7 @@ fn document(text: &str) -> Result<Value, serde_yaml::Error> {
     serde_yaml::from_str(text).map(|Strict(value)| value)
 }
 
-type Objects = Vec<(ObjectId, Arc<Value>)>;
+type Objects = Vec<(ObjectId, Option<Arc<Value>>)>;
 
 /// The objects of lists, in shares on all cores. What is wrong is looked for in a whole list, so that its place is
 /// right.
