@@ -109,6 +109,7 @@ impl Files {
     }
 
     /// The paths and what lies there.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&NodePath, &Entry)> {
         self.0.iter().map(|(path, entry)| (path, entry))
     }
@@ -692,7 +693,7 @@ mod tests {
             .extend((0..2 * MANY_NODES).map(|n| (name(n), like.clone())));
         let edit = |draft: &mut Draft, node: &NodeName| {
             let number: usize = node.as_str().bytes().map(usize::from).sum();
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 draft.write(node, &path("/new"), "the same", 0o600, "0:0");
                 draft.remove(node, &path("/pki/loop"));
                 draft.restart(Process::Kubelet(node.clone()));

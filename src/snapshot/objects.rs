@@ -211,8 +211,9 @@ fn read_lists(lists: &[&List], others: &BTreeMap<ObjectId, Arc<Value>>) -> Resul
         };
         let mut ids: Vec<&ObjectId> = objects.iter().map(|(id, _)| id).collect();
         ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(list.malformed(&format!("{} stands twice", twice[0])));
+        let mut neighbours = ids.iter().zip(ids.iter().skip(1));
+        if let Some((twice, _)) = neighbours.find(|(one, next)| one == next) {
+            return Err(list.malformed(&format!("{twice} stands twice")));
         }
         out.extend(objects);
     }
@@ -293,12 +294,12 @@ mod tests {
     #[test]
     fn a_list_in_shares_is_the_same_as_the_whole_list() {
         let text = many();
-        let shares = list(&text).shares().map_or(0, |shares| shares.len());
-        assert!(shares > 2, "{shares}");
-        let (shared, whole) = both_ways(&text);
-        let (shared, whole) = (shared.unwrap(), whole.unwrap());
-        assert_eq!(shared.len(), 1000);
-        assert_eq!(shared, whole);
+        let count = list(&text).shares().map_or(0, |shares| shares.len());
+        assert!(count > 2, "{count}");
+        let (in_shares, whole) = both_ways(&text);
+        let (in_shares, whole) = (in_shares.unwrap(), whole.unwrap());
+        assert_eq!(in_shares.len(), 1000);
+        assert_eq!(in_shares, whole);
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
                 let brought = node
                     .files
                     .keys()
-                    .filter(|path| !rotation.start.nodes[name].files.contains_key(*path));
+                    .filter(|path| !rotation.start.nodes[name].files.contains_key(path));
                 for path in brought {
                     draft.remove(name, path);
                 }

@@ -428,12 +428,11 @@ impl<'a> Inputs<'a> {
         values: &'v mut Values,
     ) -> Result<&'v [usize]> {
         let known = values.iter().position(|(at, _)| *at == moments);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                values.push((moments, self.value(id, moments.0, moments.1)?));
-                values.len() - 1
-            }
+        let at = if let Some(at) = known {
+            at
+        } else {
+            values.push((moments, self.value(id, moments.0, moments.1)?));
+            values.len() - 1
         };
         Ok(&values[at].1)
     }
