@@ -196,6 +196,8 @@ impl Source {
              \x20 1. sha256sum -c SHA256SUMS         nothing was lost or changed on the way\n\
              \x20 2. sha256sum plan/SHA256SUMS       compare with the digest that was approved; here it is\n\
              \x20    {digest}\n\
+             \x20    It lists report.html, plan.json and the files of other nodes too, which are not\n\
+             \x20    brought here; the scripts compare the rest with it.\n\
              \x20 3. read plan/README.md             it names the phases, their order and their gates\n\
              \x20 4. of each phase, in its turn:\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED --dry-run\n\
