@@ -77,9 +77,7 @@ pub fn check(cluster_toml: &Path, told: Told<'_>) -> Result<Checked> {
         compared(&name, &plan.join(path), &file.text, Some(file.executable))
     });
     let mut differences: Vec<Difference> = found.into_iter().flatten().collect();
-    for (path, _) in files {
-        there.remove(path);
-    }
+    there.retain(|path| !compiled.plan.files.contains_key(path));
     for path in there {
         let diff = String::new();
         differences.push(Difference {

@@ -15,12 +15,10 @@ use serde_json::Value;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
 use crate::layout::snapshot_file;
-use crate::names::NodeName;
-use crate::parallel;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, is_unused_kubelet_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
-use crate::state::{Node, ObjectId, State};
+use crate::state::{ObjectId, State};
 
 /// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
 /// sign of a source file that will bring the old CA back.
@@ -57,7 +55,7 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
         }
         Ok(())
     };
-    let of_nodes = each_node(last, |node, files| {
+    let of_nodes = last.look_at_nodes(|node, files| {
         let mut unused = Vec::new();
         for (path, file) in files.regular_files() {
             let label = snapshot_file(node, path);
@@ -107,16 +105,6 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
     Ok(out)
 }
 
-/// What `look` gives of each node, in order; nodes are looked at on all cores.
-fn each_node<T: Send>(
-    state: &State,
-    look: impl Fn(&NodeName, &Node) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let nodes: Vec<_> = state.nodes.iter().collect();
-    let seen = parallel::map(&nodes, |(name, node)| look(name, node));
-    seen.into_iter().collect()
-}
-
 /// A file that the rotation brought is there when it has ended.
 fn left_behind(label: &str) -> Diagnostic {
     Diagnostic::new(
@@ -131,7 +119,7 @@ fn left_behind(label: &str) -> Diagnostic {
 /// kubeconfigs. Files of trust have a name of their own while they are widened, and the proof sees
 /// their readers.
 pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
-    each_node(wide, |node, files| {
+    wide.look_at_nodes(|node, files| {
         for (path, file) in files.regular_files() {
             let embedded = !file.text.contains("-----BEGIN CERTIFICATE");
             if embedded && may_hold_certificates(&file.text) && !is_unused_kubelet_pem(files, path)

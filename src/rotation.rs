@@ -817,8 +817,7 @@ fn ca_serial(spec: &Spec, name: CaName, old: &Certificate) -> [u8; 16] {
 /// Every place where a CA's certificate lies with its key: beside it by custom, or both named by the flags
 /// of a signer.
 pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodePath, NodePath)>> {
-    let nodes: Vec<_> = state.nodes.iter().collect();
-    let found = parallel::map(&nodes, |(node, files)| {
+    let found = state.look_at_nodes(|node, files| {
         let mut out = Vec::new();
         let mut pairs = BTreeSet::new();
         if files.role != Role::Worker {
@@ -836,12 +835,11 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodeP
             if file.text.contains("BEGIN CERTIFICATE")
                 && pki::certificates_in_pem(&file.text, &label)?.first() == Some(ca)
             {
-                out.push(((*node).clone(), certificate, key));
+                out.push((node.clone(), certificate, key));
             }
         }
         Ok(out)
-    });
-    let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
+    })?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -899,9 +897,8 @@ fn check_external(state: &State, name: CaName, old: &Certificate) -> Result<()> 
 
 /// A node does what it is declared as: the phases narrow trust where the programs run that hold it.
 fn check_programs(spec: &Spec, state: &State) -> Result<()> {
-    let nodes: Vec<_> = state.nodes.iter().collect();
     // Here each node is read for the first time, and remembered.
-    let checked = parallel::map(&nodes, |(node, files)| {
+    let checked = state.look_at_nodes(|node, files| {
         let programs: BTreeSet<Program> = layout::components(state, node)?
             .iter()
             .map(|component| component.program)
@@ -941,7 +938,7 @@ fn check_programs(spec: &Spec, state: &State) -> Result<()> {
         }
         Ok(())
     });
-    checked.into_iter().collect()
+    checked.map(drop)
 }
 
 /// What a node with these programs is; None where the phases know no such node.
@@ -1069,8 +1066,7 @@ fn find_leaves(state: &State, cas: &BTreeMap<CaName, CaPair>) -> Result<Vec<Foun
 
 /// Every certificate that something uses, once for each place that holds it.
 pub fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
-    let nodes: Vec<_> = state.nodes.iter().collect();
-    let of_nodes = parallel::map(&nodes, |(node, files)| {
+    let of_nodes = state.look_at_nodes(|node, files| {
         let mut out = Vec::new();
         for (path, file) in files.regular_files() {
             if is_unused_kubelet_pem(files, path) {
@@ -1084,12 +1080,11 @@ pub fn held_certificates(state: &State) -> Result<Vec<(Certificate, Holder)>> {
             if looks_like_kubeconfig(&file.text) {
                 certificates.extend(client_certificates(&file.text, &label)?);
             }
-            let holder = Holder::File((*node).clone(), path.clone());
+            let holder = Holder::File(node.clone(), path.clone());
             out.extend(certificates.into_iter().map(|c| (c, holder.clone())));
         }
         Ok(out)
-    });
-    let of_nodes: Vec<_> = of_nodes.into_iter().collect::<Result<_>>()?;
+    })?;
     let mut out: Vec<_> = of_nodes.into_iter().flatten().collect();
     let mut take = |certificates: Vec<Certificate>, holder: Holder| {
         out.extend(certificates.into_iter().map(|c| (c, holder.clone())));

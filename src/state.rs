@@ -33,6 +33,22 @@ pub struct File {
     pub owner: Arc<str>,
 }
 
+/// Texts that were read or written: the same text on many nodes is kept once.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(FxHashSet<Arc<str>>);
+
+impl Texts {
+    /// The text as it is kept.
+    pub fn keep(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(text.clone());
+        text
+    }
+}
+
 /// What lies at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -381,8 +397,18 @@ impl State {
         state.number += 1;
         Draft {
             state,
-            written: FxHashSet::default(),
+            written: Texts::default(),
         }
+    }
+
+    /// What `look` gives of every node, in order, or the first error; nodes are looked at on all cores.
+    pub fn look_at_nodes<T: Send, E: Send>(
+        &self,
+        look: impl Fn(&NodeName, &Node) -> Result<T, E> + Sync,
+    ) -> Result<Vec<T>, E> {
+        let nodes: Vec<_> = self.nodes.iter().collect();
+        let seen = parallel::map(&nodes, |(name, node)| look(name, node));
+        seen.into_iter().collect()
     }
 
     /// The file at `path` on `node`, following links.
@@ -482,8 +508,7 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct Draft {
     state: State,
-    /// What was written: the same text on many nodes is kept once.
-    written: FxHashSet<Arc<str>>,
+    written: Texts,
 }
 
 /// Fewer nodes are not worth being divided among cores.
@@ -508,11 +533,7 @@ impl Draft {
             Some(Entry::File(old)) => Some(old.clone()),
             _ => None,
         };
-        let text = self.written.get(text).cloned().unwrap_or_else(|| {
-            let text: Arc<str> = text.into();
-            self.written.insert(text.clone());
-            text
-        });
+        let text = self.written.keep(text);
         let file = match old {
             Some(old) => File { text, ..old },
             None => File {
@@ -572,7 +593,7 @@ impl Draft {
         });
         let started: Vec<_> = started.map(|(p, at)| (p.clone(), *at)).collect();
         self.state.started.extend(started);
-        self.written.extend(other.written);
+        self.written.0.extend(other.written.0);
     }
 
     /// Removes what lies at `path`.

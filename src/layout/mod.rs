@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::component_config;
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::edit::manifest::{Flag, Manifest};
 use crate::names::{NodeName, NodePath};
-use crate::state::{Entry, Node, Process, State};
+use crate::state::{Entry, Node, ObjectId, Process, State};
 
 use seen::Seen;
 use units::Service;
@@ -663,6 +665,22 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         config: config.map(|(path, _)| path),
         sources: loaded.files().cloned().collect(),
     }))
+}
+
+/// The workload that made a pod: its DaemonSet, StatefulSet, or the Deployment of its `ReplicaSet`. None for other owners,
+/// and for none.
+#[must_use]
+pub fn workload_of(pod: &Value) -> Option<ObjectId> {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    let name = text("/metadata/ownerReferences/0/name")?;
+    let (kind, name) = match text("/metadata/ownerReferences/0/kind")? {
+        "DaemonSet" => ("daemonsets", name),
+        "StatefulSet" => ("statefulsets", name),
+        // The hash at the end of a ReplicaSet's name is the Deployment's template's.
+        "ReplicaSet" => ("deployments", name.rsplit_once('-')?.0),
+        _ => return None,
+    };
+    Some(ObjectId::new(kind, text("/metadata/namespace")?, name))
 }
 
 /// Every flag of a node's kubelet, in order.

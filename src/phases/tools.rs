@@ -16,7 +16,6 @@ use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig, looks_like_kubec
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
-use crate::parallel;
 use crate::pki::{self, Certificate};
 use crate::rotation::{CaPair, Home, Rotation, Trust, to_pem};
 use crate::state::{Draft, ObjectId, Process, State};
@@ -127,8 +126,7 @@ pub fn trust_files(
     rotation: &Rotation,
 ) -> Result<BTreeMap<(NodeName, NodePath), Vec<Certificate>>> {
     let start = &rotation.start;
-    let nodes: Vec<_> = start.nodes.keys().collect();
-    let found = parallel::map(&nodes, |node| {
+    let found = start.look_at_nodes(|node, files| {
         let mut out = Vec::new();
         let mut paths = BTreeSet::new();
         for component in layout::components(start, node)? {
@@ -137,7 +135,7 @@ pub fn trust_files(
             }
         }
         paths.extend(layout::kubelet(start, node)?.and_then(|k| k.client_ca_file.clone()));
-        for (path, file) in start.nodes[node].regular_files() {
+        for (path, file) in files.regular_files() {
             if names_a_ca_file(&file.text) && looks_like_kubeconfig(&file.text) {
                 let named = ca_files(rotation, node, path)?;
                 paths.extend(named.into_iter().map(|named| named.file));
@@ -147,12 +145,11 @@ pub fn trust_files(
             if let Some((_, certificates)) = pem_file(start, node, &path)?
                 && rotation.affects(&certificates)
             {
-                out.push((((*node).clone(), path), certificates));
+                out.push(((node.clone(), path), certificates));
             }
         }
         Ok(out)
-    });
-    let found: Vec<_> = found.into_iter().collect::<Result<_>>()?;
+    })?;
     Ok(found.into_iter().flatten().collect())
 }
 

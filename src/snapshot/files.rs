@@ -4,25 +4,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Texts, read_text};
+use super::{once, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::input::MAX_FILE;
 use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
-use crate::state::{Entry, File, Node};
+use crate::state::{Entry, File, Node, Texts};
 
 /// The first line of every FILES begins so.
 const HEADER: &str = "# carota snapshot 1\t";
 
 /// Reads `nodes/<node>`.
-pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Texts) -> Result<Node> {
+pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Mutex<Texts>) -> Result<Node> {
     let root = folder.join("nodes").join(name.as_str());
     let label = format!("snapshot/nodes/{name}/FILES");
     let table = read_text(&root.join("FILES"), &label, MAX_FILE)?;
@@ -69,7 +69,7 @@ fn read_entry(
     name: &NodeName,
     (label, number): (&str, usize),
     line: &str,
-    texts: &Texts,
+    texts: &Mutex<Texts>,
 ) -> Result<(Option<String>, NodePath, Entry)> {
     let bad = |why: &str| shape(label, number, why);
     let columns: Vec<&str> = line.split('\t').collect();
@@ -126,9 +126,9 @@ fn read_entry(
         .at(Place::start_of(&file_label)));
     }
     let file = File {
-        text: texts.keep(&text),
+        text: once(texts, &text),
         mode,
-        owner: texts.keep(owner),
+        owner: once(texts, owner),
     };
     Ok((Some(stored[1..].to_owned()), path, Entry::File(file)))
 }

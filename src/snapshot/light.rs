@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::edit::embedded::holds_certificate;
+use crate::layout::workload_of;
 use crate::state::ObjectId;
 
 /// What is asked of a Node.
@@ -30,7 +31,7 @@ pub fn lightened(
 ) -> Option<Value> {
     let asked: &[&[&str]] = match kind {
         "nodes" => &OF_NODES,
-        "pods" if is_made_by_one_of(&object, others) => &[],
+        "pods" if workload_of(&object).is_some_and(|id| others.contains_key(&id)) => &[],
         _ => return Some(object),
     };
     if holds_any(&object) {
@@ -45,29 +46,6 @@ pub fn lightened(
         }
     }
     out
-}
-
-/// Whether a pod's workload is in the snapshot too: what is asked of the pod is asked of its template.
-fn is_made_by_one_of(pod: &Value, others: &BTreeMap<ObjectId, Arc<Value>>) -> bool {
-    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
-    let (Some(kind), Some(name), Some(namespace)) = (
-        text("/metadata/ownerReferences/0/kind"),
-        text("/metadata/ownerReferences/0/name"),
-        text("/metadata/namespace"),
-    ) else {
-        return false;
-    };
-    let (kind, name) = match kind {
-        "DaemonSet" => ("daemonsets", name),
-        "StatefulSet" => ("statefulsets", name),
-        // The hash at the end of a ReplicaSet's name is the Deployment's template's.
-        "ReplicaSet" => match name.rsplit_once('-') {
-            Some((deployment, _)) => ("deployments", deployment),
-            None => return false,
-        },
-        _ => return false,
-    };
-    others.contains_key(&ObjectId::new(kind, namespace, name))
 }
 
 fn holds_any(value: &Value) -> bool {

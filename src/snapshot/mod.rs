@@ -13,14 +13,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustc_hash::FxHashSet;
-
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::input;
 use crate::names::NodeName;
 use crate::parallel;
 use crate::spec::{NodeSpec, Role, Spec};
-use crate::state::State;
+use crate::state::{State, Texts};
 
 /// Reads a snapshot for a cluster.toml: its nodes must be those that the snapshot holds.
 ///
@@ -59,7 +57,7 @@ pub fn survey(folder: &Path) -> Result<State> {
 }
 
 fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
-    let texts = Texts::default();
+    let texts = Mutex::new(Texts::default());
     let (objects, read) = parallel::both(
         || objects::read(folder),
         || {
@@ -82,20 +80,10 @@ fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
     })
 }
 
-/// Texts that were read: the same text on many nodes is kept once.
-#[derive(Default)]
-struct Texts(Mutex<FxHashSet<Arc<str>>>);
-
-impl Texts {
-    fn keep(&self, text: &str) -> Arc<str> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(text) {
-            return known.clone();
-        }
-        let text: Arc<str> = text.into();
-        known.insert(text.clone());
-        text
-    }
+/// A text as it is kept, whoever read it first.
+fn once(texts: &Mutex<Texts>, text: &str) -> Arc<str> {
+    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
+    texts.keep(text)
 }
 
 fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {

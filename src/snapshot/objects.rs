@@ -38,9 +38,11 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
         .iter()
         .filter_map(|name| name.strip_suffix(".yaml"))
         .collect();
-    let lists: Vec<List> = parallel::map(&kinds, |kind| List::open(folder, kind))
+    let mut lists: Vec<List> = parallel::map(&kinds, |kind| List::open(folder, kind))
         .into_iter()
         .collect::<Result<_>>()?;
+    // What `kubectl version` printed is for people, and no List.
+    lists.retain(|list| list.kind != "version");
     // What is kept of pods depends on their workloads.
     let (pods, others): (Vec<_>, Vec<_>) = lists.iter().partition(|list| list.kind == "pods");
     let mut out = BTreeMap::new();
@@ -73,13 +75,8 @@ impl List {
     fn open(folder: &Path, kind: &str) -> Result<List> {
         let label = format!("snapshot/cluster/{kind}.yaml");
         let path = folder.join("cluster").join(format!("{kind}.yaml"));
-        let mut text = read_text(&path, &label, MAX_LIST)?;
+        let text = read_text(&path, &label, MAX_LIST)?;
         check_public(&text, &label)?;
-        // what `kubectl version` printed is for people, and no List
-        if kind == "version" {
-            text.clear();
-            text.push_str("items: []\n");
-        }
         Ok(List {
             kind: kind.to_owned(),
             label,

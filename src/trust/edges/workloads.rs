@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::layout::workload_of;
 use crate::state::{ObjectId, State};
 
 /// Pods of one making.
@@ -107,7 +108,7 @@ pub fn workloads(state: &State) -> Vec<Workload<'_>> {
     }
     for (id, object) in state.objects_of("pods") {
         let ended = object.pointer("/status/phase").and_then(Value::as_str);
-        if matches!(ended, Some("Succeeded" | "Failed")) || is_made_by_workload(state, id, object) {
+        if matches!(ended, Some("Succeeded" | "Failed")) || is_made_by_workload(state, object) {
             continue;
         }
         if let Some(spec) = object.get("spec") {
@@ -122,28 +123,8 @@ pub fn workloads(state: &State) -> Vec<Workload<'_>> {
 }
 
 /// Whether a pod is one of a workload's, or a static pod's mirror.
-fn is_made_by_workload(state: &State, id: &ObjectId, pod: &Value) -> bool {
-    let Some(owner) = pod.pointer("/metadata/ownerReferences/0") else {
-        return false;
-    };
-    let name = owner
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    match owner.get("kind").and_then(Value::as_str) {
-        Some("Node") => true,
-        Some("DaemonSet") => state
-            .object(&ObjectId::new("daemonsets", &id.namespace, name))
-            .is_some(),
-        Some("StatefulSet") => state
-            .object(&ObjectId::new("statefulsets", &id.namespace, name))
-            .is_some(),
-        // The hash at the end of a ReplicaSet's name is the Deployment's template's.
-        Some("ReplicaSet") => name.rsplit_once('-').is_some_and(|(deployment, _)| {
-            state
-                .object(&ObjectId::new("deployments", &id.namespace, deployment))
-                .is_some()
-        }),
-        _ => false,
-    }
+fn is_made_by_workload(state: &State, pod: &Value) -> bool {
+    let owner = pod.pointer("/metadata/ownerReferences/0/kind");
+    owner.and_then(Value::as_str) == Some("Node")
+        || workload_of(pod).is_some_and(|id| state.object(&id).is_some())
 }
