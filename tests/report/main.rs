@@ -373,10 +373,10 @@ fn search_and_filter_show_what_is_on_a_node() {
 #[test]
 fn on_paper_every_change_stands_open() {
     let mut browser = opened(&plan().join("report.html"));
-    // Without the script's help, as where there is none.
+    // Without the script's help, as where there is none; once the page is laid out anew.
     browser.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));
     let closed = browser.eval(
-        "[...document.querySelectorAll('details:not([open]) .diff')].filter((d) => d.checkVisibility({contentVisibilityAuto: true}) && d.getBoundingClientRect().height > 10).length",
+        "new Promise((done) => setTimeout(() => done([...document.querySelectorAll('details:not([open]) .diff')].filter((d) => d.checkVisibility({contentVisibilityAuto: true}) && d.getBoundingClientRect().height > 10).length), 300))",
     );
     assert!(closed.as_u64().unwrap() > 50, "{closed}");
     assert_eq!(
