@@ -1,7 +1,7 @@
 //! `carota init`: a commented cluster.toml from a snapshot. It reads what is there and says what it
 //! could not tell; a person reviews the result.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
+use crate::ranges;
 use crate::rotation::{self, decode_pem};
 use crate::schema::BESIDE;
 use crate::snapshot;
@@ -421,20 +422,38 @@ fn find_roles(state: &mut State) -> Result<()> {
     Ok(())
 }
 
+/// As many nodes that count up, do the same and run the same are declared by one pattern.
+const MANY: u32 = 8;
+
 fn nodes(out: &mut String, state: &State) -> Result<()> {
+    let mut alike: BTreeMap<(&str, String), Vec<&NodeName>> = BTreeMap::new();
     for (node, files) in &state.nodes {
         let programs = programs(state, node)?;
-        let role = files.role.as_str();
         let runs: Vec<&str> = programs.iter().map(|p| p.as_str()).collect();
+        let key = (files.role.as_str(), runs.join(", "));
+        alike.entry(key).or_default().push(node);
+    }
+    let mut declared: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    for ((role, runs), names) in &alike {
+        for range in ranges::of(names) {
+            let patterns = if range.count < MANY {
+                range.names()
+            } else {
+                vec![range.pattern('-')]
+            };
+            declared.extend(patterns.into_iter().map(|p| (p, (*role, runs.as_str()))));
+        }
+    }
+    for (pattern, (role, runs)) in declared {
         let comment = if runs.is_empty() {
             String::new()
         } else {
-            format!("# runs {}\n", runs.join(", "))
+            format!("# runs {runs}\n")
         };
         let _ = write!(
             out,
             "\n{comment}[[node]]\nname = {}\nrole = \"{role}\"\n",
-            quoted(node.as_str())
+            quoted(&pattern)
         );
     }
     Ok(())

@@ -24,6 +24,7 @@ pub mod names;
 mod parallel;
 pub mod phases;
 pub mod pki;
+pub mod ranges;
 pub mod render;
 pub mod requests;
 pub mod rotation;

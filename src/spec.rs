@@ -13,6 +13,7 @@ use toml::Spanned;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::names::{self, NodeName, NodePath};
 use crate::pki::KeyAlgorithm;
+use crate::ranges;
 
 /// Seconds in a day.
 pub const DAY: i64 = 86_400;
@@ -737,7 +738,7 @@ fn nodes(source: &Source<'_>, raw: &[RawNode]) -> Result<BTreeMap<NodeName, Node
     let mut out = BTreeMap::new();
     for node in raw {
         let span = node.name.span();
-        for name in expand(node.name.get_ref()) {
+        for name in ranges::expand(node.name.get_ref()) {
             let checked = NodeName::new(&name).or_else(|why| {
                 source.error(
                     Code::HostileName,
@@ -769,28 +770,6 @@ fn nodes(source: &Source<'_>, raw: &[RawNode]) -> Result<BTreeMap<NodeName, Node
         );
     }
     Ok(out)
-}
-
-/// Expands `worker-[001-500]`; anything that is not such a pattern stands for itself (and is refused
-/// as a name if it has brackets).
-fn expand(pattern: &str) -> Vec<String> {
-    let parsed = (|| {
-        let (prefix, rest) = pattern.split_once('[')?;
-        let (range, suffix) = rest.split_once(']')?;
-        let (from, to) = range.split_once('-')?;
-        let numeric = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-        if !numeric(from) || !numeric(to) || from.len() > 6 || to.len() > 6 {
-            return None;
-        }
-        let (low, high) = (from.parse::<u32>().ok()?, to.parse::<u32>().ok()?);
-        let width = from.len();
-        (low <= high).then(|| {
-            (low..=high)
-                .map(|n| format!("{prefix}{n:0width$}{suffix}"))
-                .collect()
-        })
-    })();
-    parsed.unwrap_or_else(|| vec![pattern.to_owned()])
 }
 
 fn consumers(source: &Source<'_>, raw: &[RawConsumer]) -> Result<Vec<TrustConsumer>> {

@@ -6,7 +6,7 @@
 //! inside quotes, or to Jinja.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use minijinja::context;
 
@@ -14,6 +14,7 @@ use super::PhaseView;
 use super::scripts::render;
 use crate::diagnostic::Result;
 use crate::names::NodeName;
+use crate::ranges;
 use crate::rotation::Rotation;
 use crate::spec::Role;
 
@@ -150,7 +151,7 @@ fn inventory(rotation: &Rotation) -> String {
     out.push_str("  children:\n");
     for (role, group, _, _) in GROUPS {
         let names: Vec<&NodeName> = rotation.start.nodes_with(role).collect();
-        let hosts = ranges(&names);
+        let hosts = ranges::of(&names);
         let _ = writeln!(out, "    {group}:");
         if hosts.is_empty() {
             out.push_str("      hosts: {}\n");
@@ -158,93 +159,16 @@ fn inventory(rotation: &Rotation) -> String {
         }
         out.push_str("      hosts:\n");
         for host in hosts {
-            let _ = writeln!(out, "        \"{host}\":");
+            // As Ansible writes a range: `worker-[0001:0250]`.
+            let _ = writeln!(out, "        \"{}\":", host.pattern(':'));
         }
     }
     out
 }
 
-/// Names that share a stem and count up, with as many digits.
-struct Range<'a> {
-    stem: &'a str,
-    width: usize,
-    /// None where the name has no number.
-    numbers: Option<(u64, u64)>,
-}
-
-/// Names as Ansible writes ranges: `worker-[0001:0250]`. Numbers of one width that follow each other, at
-/// the end of a name.
-fn ranges(names: &[&NodeName]) -> Vec<String> {
-    let mut parted: Vec<(&str, &str)> = names
-        .iter()
-        .map(|name| {
-            let stem = name.as_str().trim_end_matches(|c: char| c.is_ascii_digit());
-            (stem, &name.as_str()[stem.len()..])
-        })
-        .collect();
-    parted.sort_by_key(|(stem, digits)| (*stem, digits.len(), *digits));
-    let mut out: Vec<Range<'_>> = Vec::new();
-    for (stem, digits) in parted {
-        let (width, number) = (digits.len(), digits.parse::<u64>().ok());
-        if let Some(number) = number
-            && let Some(before) = out.last_mut()
-            && (before.stem, before.width) == (stem, width)
-            && let Some((_, last)) = &mut before.numbers
-            && *last + 1 == number
-        {
-            *last = number;
-        } else {
-            let numbers = number.map(|number| (number, number));
-            out.push(Range {
-                stem,
-                width,
-                numbers,
-            });
-        }
-    }
-    out.into_iter().map(|range| range.to_string()).collect()
-}
-
-impl fmt::Display for Range<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Range { stem, width, .. } = self;
-        match self.numbers {
-            Some((first, last)) if first < last => {
-                write!(f, "{stem}[{first:0width$}:{last:0width$}]")
-            }
-            Some((number, _)) => write!(f, "{stem}{number:0width$}"),
-            None => f.write_str(stem),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_count_up_are_one_line() {
-        let names: Vec<NodeName> = [
-            "1.2", "cp-1", "cp-2", "cp-4", "edge", "w-08", "w-09", "w-10", "w-9", "w10", "w11",
-            "w9",
-        ]
-        .map(|name| NodeName::new(name).unwrap())
-        .into();
-        let names: Vec<&NodeName> = names.iter().collect();
-        assert_eq!(
-            ranges(&names),
-            [
-                "1.2",
-                "cp-[1:2]",
-                "cp-4",
-                "edge",
-                "w9",
-                "w[10:11]",
-                "w-9",
-                "w-[08:10]"
-            ]
-        );
-    }
 
     #[test]
     fn a_name_cannot_hold_what_yaml_or_jinja_would_read() {
