@@ -20,6 +20,7 @@ use crate::input;
 use crate::parallel;
 use crate::render::write;
 use crate::schema::{BESIDE, Subject};
+use crate::snapshot::{self, Folded};
 use crate::{collect, init, requests};
 use progress::Progress;
 
@@ -98,6 +99,20 @@ enum Command {
         /// beside.
         #[arg(long, requires = "out")]
         resume: bool,
+    },
+    /// Put nodes of a snapshot that are alike into sets: one copy of their files, and a table of what each has to itself.
+    #[command(
+        after_help = "A plan comes out the same, whether its snapshot is folded or not. A node that was collected again beside its\nset takes its place in it.\n\nExample:\n  carota fold snapshot"
+    )]
+    Fold {
+        /// The folder that the collector wrote; its nodes/ is replaced.
+        snapshot: PathBuf,
+    },
+    /// Give each node of a folded snapshot a folder of its own again.
+    #[command(after_help = "Example:\n  carota unfold snapshot")]
+    Unfold {
+        /// The folder that was folded; its nodes/ is replaced.
+        snapshot: PathBuf,
     },
     /// Compile the plan: issue what carota.lock lacks, write plan/, secrets/ and carota.lock.
     #[command(after_help = "Example:\n  carota compile plans/kubeadm-ha/cluster.toml")]
@@ -352,6 +367,8 @@ fn run(command: Command, manner: Manner) -> anyhow::Result<ExitCode> {
                 }
             }
         }
+        Command::Fold { snapshot } => fold(&snapshot, snapshot::fold)?,
+        Command::Unfold { snapshot } => fold(&snapshot, snapshot::unfold)?,
         Command::Compile { cluster } => return run_compile(&cluster, manner),
         Command::Request { cluster } => request(&cluster)?,
         Command::Import { cluster, signed } => import(&cluster, &signed)?,
@@ -401,6 +418,28 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
             )
         })?;
     file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Writes the nodes of a snapshot in another way, and says what it has now.
+fn fold(
+    snapshot: &Path,
+    how: impl FnOnce(&Path) -> crate::diagnostic::Result<Folded>,
+) -> anyhow::Result<()> {
+    let folded = how(snapshot)?;
+    write::snapshot_nodes(snapshot, &folded.files)?;
+    for set in &folded.sets {
+        print(&format!(
+            "nodes/{}: {} nodes, {} values each\n",
+            set.name, set.nodes, set.values
+        ))?;
+    }
+    let folders = if folded.alone == 1 {
+        "folder"
+    } else {
+        "folders"
+    };
+    print(&format!("{} {folders} of one node\n", folded.alone))?;
     Ok(())
 }
 

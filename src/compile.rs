@@ -123,7 +123,9 @@ impl Inputs {
     pub fn wanted(mut self) -> Result<(Issuer, Vec<LeafRequest>)> {
         let keyring = Keyring::load(&self.folder.join("secrets"))?;
         let mut issuer = Issuer::new(&self.spec.id, self.lock, keyring);
-        let wanted = Rotation::wanted(&self.spec, &self.start, &mut issuer, &mut self.imported)?;
+        let snapshot = self.folder.join(&self.spec.snapshot);
+        let wanted = Rotation::wanted(&self.spec, &self.start, &mut issuer, &mut self.imported)
+            .map_err(|error| snapshot::on_disk(&snapshot, error))?;
         Ok((issuer, wanted))
     }
 }
@@ -147,13 +149,23 @@ fn build(
     let of = phases::PHASES.len() + 3;
     let tell = |done, now| told(Stage { done, of, now });
     tell(0, "reading the snapshot");
+    let inputs = Inputs::read(cluster_toml)?;
+    let snapshot = inputs.folder.join(&inputs.spec.snapshot);
+    made_of(inputs, &tell, issuer).map_err(|error| snapshot::on_disk(&snapshot, error))
+}
+
+fn made_of(
+    inputs: Inputs,
+    tell: &dyn Fn(usize, &'static str),
+    issuer: impl FnOnce(&str, Option<Lock>) -> Issuer,
+) -> Result<Compiled> {
     let Inputs {
         spec,
         start,
         lock,
         mut imported,
         ..
-    } = Inputs::read(cluster_toml)?;
+    } = inputs;
     tell(1, "issuing certificates");
     let mut issuer = issuer(&spec.id, lock);
     let rotation = Rotation::prepare(&spec, start.clone(), &mut issuer, &mut imported)?;

@@ -2,12 +2,13 @@
 //! then the lock, then the plan into its place by one exchange of directories. Whatever is
 //! interrupted, the old plan stays whole and no key that something was signed with is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -172,7 +173,8 @@ pub fn stage(folder: &Path, plan: &Plan) -> Result<Staged> {
         making: Some(making.clone()),
         place,
     };
-    write_files(&making, plan).map_err(failed)?;
+    let files: Vec<_> = plan.files.iter().map(in_full).collect();
+    write_files(&making, &files).map_err(failed)?;
     Ok(staged)
 }
 
@@ -197,27 +199,57 @@ fn mode(file: &PlanFile) -> u32 {
     if file.executable { 0o755 } else { 0o644 }
 }
 
-fn write_files(root: &Path, plan: &Plan) -> io::Result<()> {
+/// A file's path, content and mode.
+type InFull<'a> = (&'a str, &'a str, u32);
+
+fn in_full<'a>((path, file): (&'a String, &'a PlanFile)) -> InFull<'a> {
+    (path, &file.text, mode(file))
+}
+
+fn write_files(root: &Path, files: &[InFull<'_>]) -> io::Result<()> {
     let mut folders = BTreeSet::new();
-    for path in plan.files.keys() {
+    for (path, ..) in files {
         folders.extend(Path::new(path).ancestors().skip(1));
     }
     // A folder sorts before what is in it.
     for folder in folders.into_iter().filter(|f| *f != Path::new("")) {
         fs::create_dir(root.join(folder))?;
     }
-    let files: Vec<_> = plan.files.iter().collect();
-    let write = |(path, file): &(&String, &PlanFile)| {
+    let write = |(path, text, mode): &InFull<'_>| {
         let mut out = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(mode(file))
+            .mode(*mode)
             .open(root.join(path))?;
-        out.write_all(file.text.as_bytes())?;
-        // Whatever the umask is, the plan's modes are the same.
-        out.set_permissions(fs::Permissions::from_mode(mode(file)))
+        out.write_all(text.as_bytes())?;
+        // Whatever the umask is, the modes are the same.
+        out.set_permissions(fs::Permissions::from_mode(*mode))
     };
-    parallel::map(&files, write).into_iter().collect()
+    parallel::map(files, write).into_iter().collect()
+}
+
+/// Writes a snapshot's folder `nodes/` anew, beside its place, and exchanges the two.
+pub fn snapshot_nodes(snapshot: &Path, files: &BTreeMap<String, Arc<str>>) -> Result<()> {
+    let making = snapshot.join(".carota-nodes");
+    let write = || -> io::Result<()> {
+        if fs::symlink_metadata(&making).is_ok_and(|meta| meta.is_dir()) {
+            fs::remove_dir_all(&making)?;
+        }
+        fs::create_dir(&making)?;
+        let files: Vec<InFull<'_>> = files.iter().map(|(p, t)| (&p[..], &t[..], 0o644)).collect();
+        write_files(&making, &files)?;
+        exchange(&making, &snapshot.join("nodes"))
+    };
+    let written = write();
+    // What was there before, or what was not finished.
+    let _ = fs::remove_dir_all(&making);
+    written.map_err(|e| {
+        Diagnostic::new(
+            Code::OutputFailed,
+            format!("nodes/ of the snapshot could not be written: {e}"),
+            "see that there is space and permission; the snapshot is as it was",
+        )
+    })
 }
 
 impl Staged {

@@ -18,39 +18,88 @@ use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
 use crate::state::{Entry, File, Node, Texts};
 
-/// The first line of every FILES begins so.
-const HEADER: &str = "# carota snapshot 1\t";
+/// The first line of FILES, of a node or a set.
+pub fn header(name: &str) -> String {
+    format!("# carota snapshot 1\t{name}\n")
+}
+
+/// A line of FILES, and the content of the regular file that it lists.
+#[derive(PartialEq, Eq)]
+pub struct Line {
+    /// The line.
+    pub line: String,
+    /// The content.
+    pub text: Option<Arc<str>>,
+}
+
+impl Line {
+    /// Where the content lies in the folder.
+    pub fn stored(&self) -> Option<&str> {
+        self.text.as_ref()?;
+        self.line.split('\t').nth(4)?.strip_prefix('/')
+    }
+}
+
+/// The lines of FILES of a node or a set, with the content of the files.
+pub fn lines_of(folder: &Path, name: &str) -> Result<Vec<Line>> {
+    let root = folder.join("nodes").join(name);
+    let label = format!("snapshot/nodes/{name}/FILES");
+    let table = read_text(&root.join("FILES"), &label, MAX_FILE)?;
+    if table.split_inclusive('\n').next() != Some(&header(name)) {
+        let why = "FILES does not begin with the header of its folder";
+        return Err(shape(&label, 1, why));
+    }
+    let lines = table.lines().enumerate().skip(1).map(|(index, line)| {
+        let at = (&label[..], index + 1);
+        let [_, _, _, stored, _] = columns(line, at)?;
+        let path = path(stored, at)?;
+        let read = || {
+            let label = format!("snapshot/nodes/{name}{path}");
+            read_text(&root.join(&stored[1..]), &label, MAX_FILE)
+        };
+        Ok(Line {
+            line: line.to_owned(),
+            text: line.starts_with('f').then(read).transpose()?.map(Arc::from),
+        })
+    });
+    lines.collect()
+}
 
 /// Reads `nodes/<node>`.
 pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Mutex<Texts>) -> Result<Node> {
-    let root = folder.join("nodes").join(name.as_str());
+    let lines = lines_of(folder, name.as_str())?;
+    let listed = lines.iter().filter_map(Line::stored).collect();
     let label = format!("snapshot/nodes/{name}/FILES");
-    let table = read_text(&root.join("FILES"), &label, MAX_FILE)?;
-    let header = table.lines().next().unwrap_or_default();
-    if header != format!("{HEADER}{name}") {
-        return Err(shape(
-            &label,
-            1,
-            "FILES does not begin with this node's header",
-        ));
-    }
+    let entries = (2..)
+        .zip(&lines)
+        .map(|(number, line)| line.read(name.as_str(), (&label, number), texts));
+    let node = node(role, &label, entries)?;
+    refuse_unlisted(
+        &folder.join("nodes").join(name.as_str()),
+        name.as_str(),
+        &listed,
+    )?;
+    Ok(node)
+}
+
+/// A node of what the lines of FILES say.
+pub fn node(
+    role: Role,
+    label: &str,
+    entries: impl Iterator<Item = Result<(NodePath, Entry)>>,
+) -> Result<Node> {
     let mut files = BTreeMap::new();
-    let mut listed = BTreeSet::new();
-    for (index, line) in table.lines().enumerate().skip(1) {
-        let (encoded, path, entry) = read_entry(&root, name, (&label, index + 1), line, texts)?;
-        if let Some(encoded) = encoded {
-            listed.insert(encoded);
-        }
+    for (number, entry) in (2..).zip(entries) {
+        let (path, entry) = entry?;
         if files.insert(path, entry).is_some() {
-            return Err(shape(&label, index + 1, "the path stands twice in FILES"));
+            return Err(shape(label, number, "the path stands twice in FILES"));
         }
     }
-    refuse_unlisted(&root, &root, name, &listed)?;
     let files = files.into();
     Ok(Node { role, files })
 }
 
-fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
+pub fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
     Diagnostic::new(
         Code::SnapshotShape,
         why,
@@ -63,78 +112,100 @@ fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
     })
 }
 
-/// One line of FILES: the stored path of a regular file, the path on the node, and what is there.
-fn read_entry(
-    root: &Path,
-    name: &NodeName,
-    (label, number): (&str, usize),
-    line: &str,
-    texts: &Mutex<Texts>,
-) -> Result<(Option<String>, NodePath, Entry)> {
-    let bad = |why: &str| shape(label, number, why);
-    let columns: Vec<&str> = line.split('\t').collect();
-    let ([kind @ ("f" | "x"), hash, mode, owner, stored]
-    | [kind @ "l", hash, mode, owner, stored, _]) = columns[..]
-    else {
-        return Err(bad(
-            "a line of FILES does not have the form of the collector",
-        ));
-    };
-    let path = decode(stored)
-        .and_then(|p| NodePath::new(&p).ok())
-        .ok_or_else(|| {
-            Diagnostic::new(
-                Code::HostileName,
-                "a path on the node holds control characters or leaves its place",
-                "rename the file on the node, and take the snapshot again",
-            )
-            .at(Place {
-                file: label.to_owned(),
-                line: number,
-                column: 1,
-            })
-        })?;
-    let owner_ok = owner.split_once(':').is_some_and(|(u, g)| {
-        [u, g]
-            .iter()
-            .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    });
-    if !owner_ok {
-        return Err(bad("an owner is two numbers, uid:gid"));
+/// The columns of a line of FILES after the kind: hash, mode, owner, stored path, and a link's target.
+fn columns<'l>(line: &'l str, (label, number): (&str, usize)) -> Result<[&'l str; 5]> {
+    match line.split('\t').collect::<Vec<_>>()[..] {
+        ["f" | "x", hash, mode, owner, stored] => Ok([hash, mode, owner, stored, ""]),
+        ["l", hash, mode, owner, stored, target] => Ok([hash, mode, owner, stored, target]),
+        _ => {
+            let why = "a line of FILES does not have the form of the collector";
+            Err(shape(label, number, why))
+        }
     }
-    if kind == "l" {
-        let target = decode(columns[5]).ok_or_else(|| bad("a link's target is damaged"))?;
-        return Ok((None, path, Entry::Link(target.into())));
-    }
-    if kind == "x" {
-        return Ok((None, path, Entry::Withheld));
-    }
-    let mode = u32::from_str_radix(mode, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| bad("a mode is four octal digits"))?;
-    let file_label = format!("snapshot/nodes/{name}{path}");
-    let text = read_text(&root.join(&stored[1..]), &file_label, MAX_FILE)?;
-    check_public_file(&text, &file_label)?;
-    let kept = text.contains("carota-kept:");
-    if !kept && hash != "-" && hash != sha256(&text) {
-        return Err(Diagnostic::new(
-            Code::SnapshotTampered,
-            "the file is not the one that FILES records: its hash differs",
-            "restore it, or take the snapshot of this node again",
+}
+
+/// A stored path as the path on the node.
+fn path(stored: &str, (label, number): (&str, usize)) -> Result<NodePath> {
+    let path = decode(stored).and_then(|path| NodePath::new(&path).ok());
+    path.ok_or_else(|| {
+        Diagnostic::new(
+            Code::HostileName,
+            "a path on the node holds control characters or leaves its place",
+            "rename the file on the node, and take the snapshot again",
         )
-        .at(Place::start_of(&file_label)));
+        .at(Place {
+            file: label.to_owned(),
+            line: number,
+            column: 1,
+        })
+    })
+}
+
+impl Line {
+    /// The path on the node, and what is there. `name` is that of the node or set, `at` where the line stands.
+    pub fn read(
+        &self,
+        name: &str,
+        at: (&str, usize),
+        texts: &Mutex<Texts>,
+    ) -> Result<(NodePath, Entry)> {
+        let bad = |why: &str| shape(at.0, at.1, why);
+        let [hash, mode, owner, stored, target] = columns(&self.line, at)?;
+        let path = path(stored, at)?;
+        let owner_ok = owner.split_once(':').is_some_and(|(u, g)| {
+            [u, g]
+                .iter()
+                .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        });
+        if !owner_ok {
+            return Err(bad("an owner is two numbers, uid:gid"));
+        }
+        if self.line.starts_with('l') {
+            let target = decode(target).ok_or_else(|| bad("a link's target is damaged"))?;
+            return Ok((path, Entry::Link(target.into())));
+        }
+        let Some(text) = &self.text else {
+            return Ok((path, Entry::Withheld));
+        };
+        let mode = u32::from_str_radix(mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777)
+            .ok_or_else(|| bad("a mode is four octal digits"))?;
+        let file_label = format!("snapshot/nodes/{name}{path}");
+        check_public_file(text, &file_label)?;
+        let kept = text.contains("carota-kept:");
+        if !kept && hash != "-" && hash != sha256(&**text) {
+            return Err(Diagnostic::new(
+                Code::SnapshotTampered,
+                "the file is not the one that FILES records: its hash differs",
+                "restore it, or take the snapshot of this node again",
+            )
+            .at(Place::start_of(&file_label)));
+        }
+        let file = File {
+            text: once(texts, text),
+            mode,
+            owner: once(texts, owner),
+        };
+        Ok((path, Entry::File(file)))
     }
-    let file = File {
-        text: once(texts, &text),
-        mode,
-        owner: once(texts, owner),
-    };
-    Ok((Some(stored[1..].to_owned()), path, Entry::File(file)))
+}
+
+/// A text as the collector encodes paths: control characters, `%` and everything that is not ASCII.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// Undoes the collector's percent-encoding. None for a damaged one.
-fn decode(text: &str) -> Option<String> {
+pub fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -205,11 +276,15 @@ pub fn disclosed(what: &str, place: Place) -> Diagnostic {
 }
 
 /// Refuses files that FILES does not list: the snapshot was edited, or two were mixed.
-fn refuse_unlisted(
+pub fn refuse_unlisted(root: &Path, name: &str, listed: &BTreeSet<&str>) -> Result<()> {
+    refuse_unlisted_in(root, root, name, listed)
+}
+
+fn refuse_unlisted_in(
     root: &Path,
     folder: &Path,
-    name: &NodeName,
-    listed: &BTreeSet<String>,
+    name: &str,
+    listed: &BTreeSet<&str>,
 ) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| {
         Diagnostic::new(
@@ -229,8 +304,8 @@ fn refuse_unlisted(
             .to_owned();
         let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
         if is_folder {
-            refuse_unlisted(root, &path, name, listed)?;
-        } else if relative != "FILES" && !listed.contains(&relative) {
+            refuse_unlisted_in(root, &path, name, listed)?;
+        } else if relative != "FILES" && !listed.contains(&relative[..]) {
             return Err(Diagnostic::new(
                 Code::SnapshotTampered,
                 "the file is not listed in FILES",
@@ -279,6 +354,10 @@ mod tests {
         assert_eq!(decode("/a%2"), None);
         assert_eq!(decode("/a%zz"), None);
         assert_eq!(decode("/a%FF"), None);
+        for text in ["/a b%\u{e9}", "one\ntwo\t\u{7f}", "%", ""] {
+            assert_eq!(decode(&encode(text)).as_deref(), Some(text));
+            assert!(!encode(text).contains(char::is_control));
+        }
     }
 
     #[test]

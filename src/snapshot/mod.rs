@@ -4,11 +4,14 @@
 //! text where text is expected, and that no private value came along. Behind this door is a State.
 
 mod files;
+mod fold;
 mod light;
 mod objects;
+mod sets;
 mod strict;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,20 +21,28 @@ use crate::input;
 use crate::names::NodeName;
 use crate::parallel;
 use crate::spec::{NodeSpec, Role, Spec};
-use crate::state::{State, Texts};
+use crate::state::{Node, State, Texts};
+
+pub use fold::{Folded, fold, unfold};
+use sets::Set;
 
 /// Reads a snapshot for a cluster.toml: its nodes must be those that the snapshot holds.
 ///
 /// `folder` is where the snapshot lies on this machine; messages name it `snapshot/…` whatever its
 /// place.
 pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
-    let found = node_folders(folder)?;
+    let texts = Mutex::new(Texts::default());
+    let places = Places::find(folder, &texts)?;
     for (name, declared) in &spec.nodes {
-        if !found.contains(name) {
+        if !places.nodes.contains_key(name) {
             return Err(node_missing(name, declared));
         }
     }
-    if let Some(foreign) = found.iter().find(|name| !spec.nodes.contains_key(*name)) {
+    if let Some(foreign) = places
+        .nodes
+        .keys()
+        .find(|name| !spec.nodes.contains_key(*name))
+    {
         return Err(Diagnostic::new(
             Code::SnapshotWithoutNode,
             format!("the snapshot holds node `{foreign}`, which is not declared"),
@@ -39,36 +50,33 @@ pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
         )
         .at(spec.start()));
     }
-    let roles = spec
-        .nodes
-        .iter()
-        .map(|(name, node)| (name.clone(), node.role));
-    assemble(folder, &roles.collect::<Vec<_>>())
+    assemble(folder, &places, &|name| spec.nodes[name].role, &texts)
 }
 
 /// Reads a snapshot without a cluster.toml, for `carota init`. Every node is a worker until what
 /// runs on it says otherwise.
 pub fn survey(folder: &Path) -> Result<State> {
-    let names = node_folders(folder)?.into_iter();
-    assemble(
-        folder,
-        &names.map(|name| (name, Role::Worker)).collect::<Vec<_>>(),
-    )
+    let texts = Mutex::new(Texts::default());
+    let places = Places::find(folder, &texts)?;
+    assemble(folder, &places, &|_| Role::Worker, &texts)
 }
 
-fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
-    let texts = Mutex::new(Texts::default());
+fn assemble(
+    folder: &Path,
+    places: &Places,
+    role: &(dyn Fn(&NodeName) -> Role + Sync),
+    texts: &Mutex<Texts>,
+) -> Result<State> {
+    places.refuse_outdated()?;
+    let names: Vec<&NodeName> = places.nodes.keys().collect();
     let (objects, read) = parallel::both(
         || objects::read(folder),
-        || {
-            parallel::map(roles, |(name, role)| {
-                files::read_node(folder, name, *role, &texts)
-            })
-        },
+        || parallel::map(&names, |name| places.read(folder, name, role(name), texts)),
     );
     let mut nodes = BTreeMap::new();
-    for ((name, _), node) in roles.iter().zip(read) {
-        nodes.insert(name.clone(), Arc::new(node?));
+    for (name, node) in names.into_iter().zip(read) {
+        let node = node.map_err(|error| on_disk(folder, error))?;
+        nodes.insert(name.clone(), Arc::new(node));
     }
     Ok(State {
         number: 0,
@@ -78,6 +86,109 @@ fn assemble(folder: &Path, roles: &[(NodeName, Role)]) -> Result<State> {
         handed_out: BTreeMap::new(),
         started: BTreeMap::new().into(),
     })
+}
+
+/// Where the files of each node lie.
+struct Places {
+    sets: Vec<(String, Set)>,
+    nodes: BTreeMap<NodeName, Lies>,
+    /// Nodes that have a folder of their own, and that a set of this number knows as well.
+    twice: BTreeMap<NodeName, usize>,
+}
+
+/// Where the files of a node lie.
+enum Lies {
+    /// In a folder of its own.
+    Alone,
+    /// In a set: its number, and that of the row.
+    InSet(usize, usize),
+}
+
+impl Places {
+    /// Looks at the folders below `nodes/`, and reads the sets.
+    fn find(folder: &Path, texts: &Mutex<Texts>) -> Result<Places> {
+        let mut out = Places {
+            sets: Vec::new(),
+            nodes: BTreeMap::new(),
+            twice: BTreeMap::new(),
+        };
+        for name in folders(folder)? {
+            if sets::is_name_of_set(&name) {
+                let set = Set::read(folder, &name, texts)?;
+                out.sets.push((name, set));
+            } else {
+                out.nodes.insert(node_name(&name)?, Lies::Alone);
+            }
+        }
+        for (number, (label, set)) in out.sets.iter().enumerate() {
+            for (row, name) in set.nodes().enumerate() {
+                match out.nodes.get(name) {
+                    None => {
+                        let lies = Lies::InSet(number, row);
+                        out.nodes.insert(name.clone(), lies);
+                    }
+                    Some(Lies::Alone) => {
+                        out.twice.insert(name.clone(), number);
+                    }
+                    Some(Lies::InSet(..)) => {
+                        return Err(Diagnostic::new(
+                            Code::SnapshotShape,
+                            format!("node `{name}` is in two sets"),
+                            "remove the folder that is not of this snapshot",
+                        )
+                        .at(Place::start_of(&format!(
+                            "snapshot/nodes/{label}/{}",
+                            sets::TABLE
+                        ))));
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Refuses a node that lies in a folder of its own and in a set: which of them is right?
+    fn refuse_outdated(&self) -> Result<()> {
+        let Some((name, set)) = self.twice.first_key_value() else {
+            return Ok(());
+        };
+        let set = &self.sets[*set].0;
+        Err(Diagnostic::new(
+            Code::SnapshotShape,
+            format!("node `{name}` has a folder of its own, and a row in nodes/{set}"),
+            "if it was collected again, `carota fold` puts the new one in the place of the old; otherwise remove the folder",
+        )
+        .at(Place::start_of(&format!("snapshot/nodes/{name}"))))
+    }
+
+    fn read(
+        &self,
+        folder: &Path,
+        name: &NodeName,
+        role: Role,
+        texts: &Mutex<Texts>,
+    ) -> Result<Node> {
+        match self.nodes[name] {
+            Lies::Alone => files::read_node(folder, name, role, texts),
+            Lies::InSet(set, row) => self.sets[set].1.node(row, role, texts),
+        }
+    }
+}
+
+/// An error about a node's file says so where there is no such file, because the node lies in a set.
+#[must_use]
+pub fn on_disk(folder: &Path, mut error: Diagnostic) -> Diagnostic {
+    let file = error.place.as_ref().map_or("", |place| &place.file);
+    let node = file
+        .strip_prefix("snapshot/nodes/")
+        .and_then(|path| Some(path.split_once('/')?.0));
+    if let Some(node) = node.filter(|node| !folder.join("nodes").join(node).exists()) {
+        let _ = write!(
+            error.remedy,
+            "; node {node} lies in a set: `carota unfold` gives it a folder"
+        );
+    }
+    error
 }
 
 /// A text as it is kept, whoever read it first.
@@ -95,8 +206,8 @@ fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {
     .at(declared.place.clone())
 }
 
-/// The names of the folders below `nodes/`.
-fn node_folders(folder: &Path) -> Result<Vec<NodeName>> {
+/// The names of the folders below `nodes/`, in order.
+fn folders(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder.join("nodes")).map_err(|e| {
         Diagnostic::new(
             Code::SnapshotShape,
@@ -105,23 +216,23 @@ fn node_folders(folder: &Path) -> Result<Vec<NodeName>> {
         )
         .at(Place::start_of("snapshot/nodes"))
     })?;
-    let mut out = Vec::new();
-    for entry in entries {
-        let name = entry
-            .ok()
-            .and_then(|e| e.file_name().into_string().ok())
-            .unwrap_or_else(|| "\u{fffd}".to_owned());
-        out.push(NodeName::new(&name).map_err(|why| {
-            Diagnostic::new(
-                Code::HostileName,
-                format!("a folder in snapshot/nodes is no node: {why}"),
-                "remove what is not a node's folder",
-            )
-            .at(Place::start_of(&format!("snapshot/nodes/{name}")))
-        })?);
-    }
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+    let mut out: Vec<String> = entries
+        .map(|entry| name(entry).unwrap_or_else(|| "\u{fffd}".to_owned()))
+        .collect();
     out.sort();
     Ok(out)
+}
+
+fn node_name(folder: &str) -> Result<NodeName> {
+    NodeName::new(folder).map_err(|why| {
+        Diagnostic::new(
+            Code::HostileName,
+            format!("a folder in snapshot/nodes is no node: {why}"),
+            "remove what is not a node's folder",
+        )
+        .at(Place::start_of(&format!("snapshot/nodes/{folder}")))
+    })
 }
 
 /// Reads a text file of the snapshot. `label` is its name in messages. A link is refused: it could
