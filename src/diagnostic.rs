@@ -109,7 +109,7 @@ codes! {
     Unsupported = "C032": "the cluster uses something that carota does not rotate",
         "The message says what and where. Nothing was guessed.";
     SnapshotShape = "C033": "the snapshot directory does not have the layout of the collector",
-        "A snapshot has nodes/<node>/FILES with the files beside it, cluster/<kind>.yaml, and users/<name>.kubeconfig.";
+        "A snapshot has nodes/<node>/FILES with the files beside it (or, folded, nodes/<set>/FILES and NODES with the files in one form), cluster/<kind>.yaml, and users/<name>.kubeconfig.";
     ImportInvalid = "C034": "an imported CA cannot be used",
         "rotation.ca.<name>.certificate names a PEM file with the CA certificate first, its chain after it; key names the PEM file of its private key.";
     ObjectMalformed = "C035": "an API object of the snapshot lacks a field it must have",

@@ -9,9 +9,11 @@ use std::process::{Command, Output, Stdio};
 use crate::common::{carota, compile, copy_tree, edit, examples, inputs_of, judge};
 use crate::{clone_of, example, said};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "collect",
     "init",
+    "fold",
+    "unfold",
     "compile",
     "request",
     "import",
