@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
+use crate::edit::kubeconfig::{CaSource, Kubeconfig, looks_like_kubeconfig};
 use crate::layout::snapshot_file;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, is_unused_kubelet_pem};
@@ -183,17 +184,11 @@ fn holds_one(rotation: &Rotation, id: &ObjectId, path: &[String]) -> bool {
 }
 
 fn judge_wide(rotation: &Rotation, text: &str, label: &str) -> Result<()> {
-    let found: Vec<Certificate> = embedded::find_embedded_certificates(text, "")
-        .into_iter()
-        .filter_map(|found| Certificate::from_der(&found.der).ok())
-        .collect();
-    // A chain ends in its CA, and is no trust.
-    if found.first().is_some_and(|first| !first.is_ca()) {
-        return Ok(());
-    }
-    let pairs = rotation.cas.values();
-    let mut narrow = pairs.filter(|pair| {
-        found.iter().any(|certificate| pair.is_old(certificate)) && !found.contains(&pair.new)
+    let trusted = trusted_in(text);
+    let mut narrow = rotation.cas.values().filter(|pair| {
+        trusted.iter().any(|one| {
+            one.iter().any(|certificate| pair.is_old(certificate)) && !one.contains(&pair.new)
+        })
     });
     narrow.next().map_or(Ok(()), |pair| {
         Err(Diagnostic::new(
@@ -206,6 +201,37 @@ fn judge_wide(rotation: &Rotation, text: &str, label: &str) -> Result<()> {
         )
         .at(Place::start_of(label)))
     })
+}
+
+/// What the readers of a text trust: one list for each of them.
+fn trusted_in(text: &str) -> Vec<Vec<Certificate>> {
+    let compact: String = text.split_whitespace().collect();
+    let decoded = BASE64.decode(compact).ok();
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let plain = decoded.as_deref().unwrap_or(text);
+    if looks_like_kubeconfig(plain)
+        && let Ok(kubeconfig) = Kubeconfig::parse(plain, "")
+    {
+        // Its users' certificates are no trust, wherever they stand.
+        let of_clusters = kubeconfig.clusters.iter().filter_map(|c| match &c.ca {
+            CaSource::Data(pem) => Some(certificates_in(&String::from_utf8_lossy(pem))),
+            _ => None,
+        });
+        return of_clusters.collect();
+    }
+    let found = certificates_in(text);
+    // A chain ends in its CA, and is no trust.
+    if found.first().is_some_and(|first| !first.is_ca()) {
+        return Vec::new();
+    }
+    vec![found]
+}
+
+fn certificates_in(text: &str) -> Vec<Certificate> {
+    embedded::find_embedded_certificates(text, "")
+        .into_iter()
+        .filter_map(|found| Certificate::from_der(&found.der).ok())
+        .collect()
 }
 
 /// The ClusterTrustBundle that the controller manager publishes beside `kube-root-ca.crt`: it follows
