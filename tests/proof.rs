@@ -786,6 +786,129 @@ fn a_certificate_of_somebody_else_is_noticed() {
 }
 
 #[test]
+fn whoever_stops_showing_a_certificate_or_verifying_one_is_noticed() {
+    let alice = NodeName::new("alice").unwrap();
+    let changes: [(&str, &dyn Fn(&str) -> String); 2] = [
+        ("no certificate would be presented any more", &|text| {
+            text.replace(certificate_line(text), "")
+        }),
+        ("it would verify nothing any more", &|text| {
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.contains("certificate-authority-data"));
+            text.replace(line.unwrap(), "    insecure-skip-tls-verify: true")
+        }),
+    ];
+    with_example(&example("kubeadm-ha"), |rotation, done| {
+        for (reason, change) in changes {
+            let mut points = points(&done);
+            for point in points.iter_mut().filter(|point| point.phase >= 13) {
+                let text = point.state.users[&alice].clone();
+                let changed = change(&text);
+                assert_ne!(*text, *changed);
+                point.state.users.insert(alice.clone(), changed.into());
+            }
+            let proof = prove(rotation, &points);
+            let kinds: BTreeSet<&str> = proof.broken.iter().map(|broken| broken.kind).collect();
+            assert!(kinds.contains("users → API server"), "{kinds:?}");
+            for broken in &proof.broken {
+                let names = [&broken.client, &broken.server];
+                assert!(names.iter().any(|name| name.contains("alice")), "{names:?}");
+                assert_eq!((broken.phase, &*broken.reason), (13, reason));
+            }
+        }
+    });
+}
+
+/// A folder with the inputs of kubeadm-ha.
+fn kubeadm_ha() -> tempfile::TempDir {
+    common::inputs_of(&example("kubeadm-ha"))
+}
+
+/// Puts a file on a node of a snapshot.
+fn put(folder: &Path, node: &str, path: &str, text: &str) {
+    let root = folder.join("snapshot/nodes").join(node);
+    let at = root.join(&path[1..]);
+    fs::create_dir_all(at.parent().unwrap()).unwrap();
+    fs::write(at, text).unwrap();
+    let files = root.join("FILES");
+    let table = fs::read_to_string(&files).unwrap();
+    fs::write(files, format!("{table}f\t-\t0600\t0:0\t{path}\n")).unwrap();
+}
+
+#[test]
+fn signers_with_cas_of_their_own_are_proven_each_where_it_counts() {
+    let folder = kubeadm_ha();
+    let serving = carota::pki::SigningCa::mint(&carota::pki::CaRequest {
+        subject: "CN=kubelet-serving-ca".to_owned(),
+        key: carota::pki::KeyAlgorithm::EcdsaP256,
+        not_before: 1_700_000_000,
+        not_after: 2_500_000_000,
+        serial: [7; 16],
+    });
+    let serving = serving.unwrap().certificate.to_pem();
+    let manifest = "/etc/kubernetes/manifests/kube-controller-manager.yaml";
+    for node in ["cp-1", "cp-2", "cp-3"] {
+        let snapshot = folder.path().join("snapshot");
+        let root = snapshot.join("nodes").join(node);
+        let key = fs::read_to_string(root.join("etc/kubernetes/pki/sa.key")).unwrap();
+        put(
+            folder.path(),
+            node,
+            "/etc/kubernetes/pki/serving-ca.crt",
+            &serving,
+        );
+        put(
+            folder.path(),
+            node,
+            "/etc/kubernetes/pki/serving-ca.key",
+            &key,
+        );
+        let of = |signer: &str, ca: &str| {
+            format!(
+                "    - --cluster-signing-{signer}-cert-file=/etc/kubernetes/pki/{ca}.crt\n    \
+                 - --cluster-signing-{signer}-key-file=/etc/kubernetes/pki/{ca}.key\n"
+            )
+        };
+        let all = [
+            of("kubelet-client", "ca"),
+            of("kube-apiserver-client", "ca"),
+            of("legacy-unknown", "ca"),
+            of("kubelet-serving", "serving-ca"),
+        ];
+        let one = "    - --cluster-signing-cert-file=/etc/kubernetes/pki/ca.crt\n    \
+                   - --cluster-signing-key-file=/etc/kubernetes/pki/ca.key\n";
+        common::edit(&root.join(&manifest[1..]), one, &all.concat());
+        common::record_anew(&snapshot, node, manifest);
+    }
+    fs::remove_file(folder.path().join("carota.lock")).unwrap();
+    let usual = compile(&example("kubeadm-ha").join("cluster.toml"))
+        .unwrap()
+        .proof;
+    let own = compile(&folder.path().join("cluster.toml")).unwrap();
+    assert!(own.may_be_written(), "{}", own.proof.render_text());
+    let rows = |proof: &Proof| -> Vec<_> {
+        let rows = proof.matrix.iter();
+        rows.map(|row| (row.kind, row.verified)).collect()
+    };
+    assert_eq!(rows(&usual), rows(&own.proof));
+    let unproven = |proof: &Proof| -> Vec<String> {
+        let all = proof.weaknesses.iter();
+        all.filter(|w| w.contains("nothing is proven"))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(unproven(&usual), Vec::<String>::new());
+    let unproven = unproven(&own.proof);
+    assert!(!unproven.is_empty());
+    for weakness in &unproven {
+        assert!(
+            weakness.contains(" → kubelet on ") && weakness.contains("kubelet-serving-ca"),
+            "{weakness}"
+        );
+    }
+}
+
+#[test]
 fn a_certificate_that_ends_within_the_window_does_not_hold() {
     with_example(&example("kubeadm-ha"), |rotation, done| {
         let begin = rotation.spec.not_before;
@@ -838,13 +961,32 @@ fn nobody_can_tell_how_many_cores_worked_on_a_proof() {
     common::fleet::make(&example("kubeadm-ha"), 9, fleet.path());
     let compiled = compile(&fleet.path().join("cluster.toml")).unwrap();
     fs::write(fleet.path().join("carota.lock"), compiled.lock).unwrap();
+    // The same text, which lacks a CA, on nodes of different shares.
+    let lacking = kubeadm_ha();
+    for node in ["cp-1", "worker-1", "worker-2"] {
+        let text = "apiVersion: v1\nkind: Config\n\
+                    clusters: [{name: lab, cluster: {server: 'https://k8s-api.lab:6443'}}]\n\
+                    users: [{name: agent, user: {}}]\n\
+                    contexts: [{name: lab, context: {cluster: lab, user: agent}}]\n\
+                    current-context: lab\n";
+        put(lacking.path(), node, "/etc/agent/kubeconfig", text);
+    }
+    // Kubelets that know one API server, and others in another share that know them all.
+    let local = kubeadm_ha();
+    for (node, own) in [("cp-2", 12), ("cp-3", 13)] {
+        let path = "/etc/kubernetes/kubelet.conf";
+        let file = format!("snapshot/nodes/{node}{path}");
+        let (own, other) = (format!("10.200.0.{own}"), "10.200.0.11");
+        common::edit(&local.path().join(file), &own, other);
+        common::record_anew(&local.path().join("snapshot"), node, path);
+    }
     let prove = ["prove", "cluster.toml", "--format", "json"];
     let core = one_core();
-    for folder in common::examples()
-        .iter()
-        .map(PathBuf::as_path)
-        .chain([fleet.path()])
-    {
+    for folder in common::examples().iter().map(PathBuf::as_path).chain([
+        fleet.path(),
+        lacking.path(),
+        local.path(),
+    ]) {
         let all = common::carota(&prove, folder);
         let one = Command::new("taskset")
             .args(["-c", &core, env!("CARGO_BIN_EXE_carota")])
@@ -855,6 +997,17 @@ fn nobody_can_tell_how_many_cores_worked_on_a_proof() {
         assert_eq!(String::from_utf8_lossy(&all.stderr), "");
         assert!(all.status.success() && all.stdout.len() > 10_000);
         assert_eq!(all.stdout, one.stdout, "{}", folder.display());
+        let said = String::from_utf8_lossy(&all.stdout);
+        for node in ["cp-1", "worker-1", "worker-2"]
+            .iter()
+            .filter(|_| folder == lacking.path())
+        {
+            let named = format!("/etc/agent/kubeconfig on {node} names no CA");
+            assert!(said.contains(&named), "{named}");
+        }
+        if folder == local.path() {
+            assert!(said.contains("kubectl logs and exec into pods on cp-1, while"));
+        }
     }
 }
 

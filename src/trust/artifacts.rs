@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use rustc_hash::FxHashMap as HashMap;
 
-use super::judge::{Credential, CredentialId, Judge, Trust, TrustId};
+use super::judge::{Credential, CredentialId, Judge, NO_CA, Trust, TrustId};
 use crate::diagnostic::Result;
 use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
 use crate::edit::manifest::Manifest;
@@ -363,12 +363,7 @@ impl<'a> Artifacts<'a> {
                     Held::Here(self.judge.trust_in(&String::from_utf8_lossy(data), label)?)
                 }
                 CaSource::File(path) => Held::In(path.clone()),
-                CaSource::None => {
-                    let why = format!(
-                        "{label} names no CA: the system's roots, which are not in the snapshot"
-                    );
-                    Held::Here(self.judge.trust(Trust::Absent(why)))
-                }
+                CaSource::None => Held::Here(self.judge.trust(Trust::Lacking(NO_CA))),
             };
             let name = cluster
                 .tls_server_name

@@ -12,6 +12,11 @@ use crate::diagnostic::Result;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate, Purpose, VerifyError};
 
+/// What a text lacks that has none.
+const NO_CERTIFICATE: &str = "holds no certificate";
+/// What a kubeconfig or configuration lacks without CA data.
+pub const NO_CA: &str = "names no CA: the system's roots, which are not in the snapshot";
+
 /// What a verifier trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -19,6 +24,8 @@ pub enum Trust {
     Unverified,
     /// Nothing that could be trusted is there, and why.
     Absent(String),
+    /// It is there and lacks what could be trusted: said as a predicate, since the same text lies in many places.
+    Lacking(&'static str),
     /// These certificates.
     Anchors(Vec<Certificate>),
 }
@@ -32,13 +39,39 @@ pub enum Credential {
     Unknown,
     /// A certificate should be there and is not, and why.
     Absent(String),
+    /// It is there and holds no certificate: said as a predicate.
+    Lacking(&'static str),
     /// A leaf and what is sent with it.
     Chain(Vec<Certificate>),
     /// Whatever this CA signs by itself from now on: a renewal, a node that joins.
     IssuedBy(Certificate),
 }
 
+impl Trust {
+    /// What tells it from others, whatever its number is.
+    fn key(&self) -> String {
+        match self {
+            Trust::Unverified => "unverified".to_owned(),
+            Trust::Absent(why) => format!("absent {why}"),
+            Trust::Lacking(why) => format!("lacking {why}"),
+            Trust::Anchors(anchors) => fingerprints(anchors),
+        }
+    }
+}
+
 impl Credential {
+    /// What tells it from others, whatever its number is.
+    fn key(&self) -> String {
+        match self {
+            Credential::None => "none".to_owned(),
+            Credential::Unknown => "unknown".to_owned(),
+            Credential::Absent(why) => format!("absent {why}"),
+            Credential::Lacking(why) => format!("lacking {why}"),
+            Credential::Chain(chain) => fingerprints(chain),
+            Credential::IssuedBy(ca) => format!("by {}", ca.fingerprint()),
+        }
+    }
+
     /// The leaf, where there is one to see.
     pub fn leaf(&self) -> Option<&Certificate> {
         match self {
@@ -142,12 +175,7 @@ impl Judge {
 
     /// The number of a trust.
     pub fn trust(&mut self, trust: Trust) -> TrustId {
-        let key = match &trust {
-            Trust::Unverified => "unverified".to_owned(),
-            Trust::Absent(why) => format!("absent {why}"),
-            Trust::Anchors(anchors) => fingerprints(anchors),
-        };
-        *self.trust_numbers.entry(key).or_insert_with(|| {
+        *self.trust_numbers.entry(trust.key()).or_insert_with(|| {
             self.trusts.push(trust);
             self.trusts.len() - 1
         })
@@ -155,24 +183,20 @@ impl Judge {
 
     /// The number of a credential.
     pub fn credential(&mut self, credential: Credential) -> CredentialId {
-        let key = match &credential {
-            Credential::None => "none".to_owned(),
-            Credential::Unknown => "unknown".to_owned(),
-            Credential::Absent(why) => format!("absent {why}"),
-            Credential::Chain(chain) => fingerprints(chain),
-            Credential::IssuedBy(ca) => format!("by {}", ca.fingerprint()),
-        };
-        *self.credential_numbers.entry(key).or_insert_with(|| {
-            self.credentials.push(credential);
-            self.credentials.len() - 1
-        })
+        *self
+            .credential_numbers
+            .entry(credential.key())
+            .or_insert_with(|| {
+                self.credentials.push(credential);
+                self.credentials.len() - 1
+            })
     }
 
     /// The trust in the certificates of a PEM text.
     pub fn trust_in(&mut self, pem: &str, label: &str) -> Result<TrustId> {
         let anchors = pki::certificates_in_pem(pem, label)?;
         Ok(self.trust(if anchors.is_empty() {
-            Trust::Absent(format!("{label} holds no certificate"))
+            Trust::Lacking(NO_CERTIFICATE)
         } else {
             Trust::Anchors(anchors)
         }))
@@ -182,7 +206,7 @@ impl Judge {
     pub fn credential_in(&mut self, pem: &str, label: &str) -> Result<CredentialId> {
         let chain = pki::certificates_in_pem(pem, label)?;
         Ok(self.credential(if chain.is_empty() {
-            Credential::Absent(format!("{label} holds no certificate"))
+            Credential::Lacking(NO_CERTIFICATE)
         } else {
             Credential::Chain(chain)
         }))
@@ -208,6 +232,30 @@ impl Judge {
         self.sets.push(members.clone());
         self.set_numbers.insert(members, self.sets.len() - 1);
         self.sets.len() - 1
+    }
+
+    /// Of a set of credentials those that the snapshot or a phase shows: not what a CA is yet to sign.
+    pub fn seen(&mut self, set: SetId) -> SetId {
+        let seen = |id: &usize| !matches!(self.credentials[*id], Credential::IssuedBy(_));
+        let seen = self.sets[set].iter().copied().filter(seen).collect();
+        self.set(seen)
+    }
+
+    /// A set of credentials, and what CAs of another set are yet to sign.
+    pub fn with_issued(&mut self, set: SetId, other: SetId) -> SetId {
+        if set == other {
+            return set;
+        }
+        let issued = |id: &usize| matches!(self.credentials[*id], Credential::IssuedBy(_));
+        let others = self.sets[other].iter().copied().filter(issued);
+        let all = self.sets[set].iter().copied().chain(others).collect();
+        self.set(all)
+    }
+
+    /// The member of a set of trusts that comes first, whatever its number is.
+    pub fn first_trust(&self, set: SetId) -> Option<TrustId> {
+        let trusts = self.sets[set].iter().copied();
+        trusts.min_by_key(|id| self.trusts[*id].key())
     }
 
     /// The members of a set.
@@ -271,19 +319,25 @@ impl Judge {
         if let Some(known) = self.judged.get(&(trusts, credentials, role)) {
             return known.clone();
         }
-        let mut found = None;
-        'search: for trust in self.sets[trusts].clone() {
+        let mut failures = Vec::new();
+        for trust in self.sets[trusts].clone() {
             for credential in self.sets[credentials].clone() {
                 if let Some(reason) = self.verdict(trust, credential, role) {
-                    found = Some(Failure {
+                    failures.push(Failure {
                         trust,
                         credential,
                         reason,
                     });
-                    break 'search;
                 }
             }
         }
+        // Numbers depend on what was met before, and so on how the work was divided.
+        let found = failures.into_iter().min_by_key(|failure| {
+            (
+                self.trusts[failure.trust].key(),
+                self.credentials[failure.credential].key(),
+            )
+        });
         self.judged
             .insert((trusts, credentials, role), found.clone());
         found
@@ -311,11 +365,13 @@ impl Judge {
             // Who presents no certificate is let in by a token or not at all; that never changes.
             Credential::None | Credential::Unknown => return None,
             Credential::Absent(why) => return Some(why.clone()),
+            Credential::Lacking(why) => return Some((*why).to_owned()),
             Credential::Chain(_) | Credential::IssuedBy(_) => {}
         }
         let anchors = match &self.trusts[trust] {
             Trust::Unverified => return None,
             Trust::Absent(why) => return Some(why.clone()),
+            Trust::Lacking(why) => return Some((*why).to_owned()),
             Trust::Anchors(anchors) => anchors.clone(),
         };
         match presented {

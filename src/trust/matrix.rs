@@ -58,7 +58,7 @@ impl<'c> Labels<'c> {
     pub fn of_credential(&self, credential: &Credential) -> u8 {
         match credential {
             Credential::None | Credential::Unknown => 0,
-            Credential::Absent(_) => label::ABSENT,
+            Credential::Absent(_) | Credential::Lacking(_) => label::ABSENT,
             Credential::IssuedBy(ca) => self.of_issuer(|one| one == ca),
             Credential::Chain(chain) => match chain.first() {
                 // Two CAs of one name are told apart by who signed.
@@ -105,7 +105,7 @@ impl<'c> Labels<'c> {
     fn of_trust(&self, trust: &Trust) -> u8 {
         let anchors = match trust {
             Trust::Unverified => return label::OPEN,
-            Trust::Absent(_) => return label::ABSENT,
+            Trust::Absent(_) | Trust::Lacking(_) => return label::ABSENT,
             Trust::Anchors(anchors) => anchors,
         };
         let mut bits = 0;

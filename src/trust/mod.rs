@@ -43,7 +43,7 @@ use edges::Place;
 use inputs::Inputs;
 use judge::Judge;
 pub use judge::{Question, Role};
-pub use outages::Outage;
+pub use outages::{Outage, Unanswered};
 use prover::{Findings, Prover};
 pub use timeline::Moment;
 use timeline::Timeline;
@@ -209,6 +209,7 @@ pub fn prove(
         all.edges.extend(other.edges);
         all.findings.join(other.findings);
         all.outages.extend(other.outages);
+        all.unanswered.extend(other.unanswered);
         all.elsewhere.extend(other.elsewhere);
     }
     Ok(all.proof())
@@ -260,6 +261,7 @@ struct Examined {
     phases: Vec<PhaseFacts>,
     findings: Findings,
     outages: Vec<Outage>,
+    unanswered: Vec<Unanswered>,
     /// What breaks besides edges.
     elsewhere: Vec<BrokenEdge>,
     judge: Judge,
@@ -268,6 +270,10 @@ struct Examined {
 impl Examined {
     fn proof(self) -> Proof {
         let mut outages = self.outages;
+        outages.extend(outages::of_local_kubelets(
+            self.edges.values(),
+            &self.unanswered,
+        ));
         outages.sort();
         let edges = self.edges.into_values().collect();
         let mut proof = self.findings.proof(edges, self.phases, outages);
@@ -293,6 +299,7 @@ fn examine(
         phases,
         findings: Findings::default(),
         outages: Vec::new(),
+        unanswered: Vec::new(),
         elsewhere: Vec::new(),
         judge: Judge::new(window),
     };
@@ -301,9 +308,8 @@ fn examine(
     }
     let mut inputs = Inputs::new(&timeline, Judge::new(window), kubernetes)?;
     let (edges, weaknesses) = edges::read(&mut inputs, kubernetes, share)?;
-    // What is away is away of the control planes, whose edges the first share has.
     if share.is_first() {
-        out.outages = outages::find(&mut inputs, &edges)?;
+        (out.outages, out.unanswered) = outages::find(&mut inputs)?;
     }
     let facts = edges.iter().map(|(place, edge)| (*place, edge.facts()));
     out.edges = facts.collect();

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::edges::{Edge, Kind, Place};
+use super::EdgeFacts;
+use super::edges::Kind;
 use super::inputs::Inputs;
 use crate::diagnostic::Result;
 use crate::layout::Program;
@@ -32,8 +33,16 @@ pub struct Outage {
     pub minor: bool,
 }
 
-/// Finds the outages of every step.
-pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outage>> {
+/// A step in which something restarts without which an API server does not answer.
+pub struct Unanswered {
+    phase: u8,
+    phase_name: String,
+    /// The nodes of those API servers.
+    nodes: BTreeSet<NodeName>,
+}
+
+/// Finds the outages of every step, but for those of kubelets that know one API server.
+pub fn find(inputs: &mut Inputs<'_>) -> Result<(Vec<Outage>, Vec<Unanswered>)> {
     let timeline = inputs.timeline;
     let start = timeline.state(0);
     let mut programs: BTreeMap<(NodeName, NodePath), Program> = BTreeMap::new();
@@ -42,8 +51,8 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outa
             programs.insert((node.clone(), started.manifest.clone()), started.program);
         }
     }
-    let local = local_kubelets(edges);
     let mut out = BTreeSet::new();
+    let mut unanswered = Vec::new();
     for at in 1..timeline.len() {
         let moment = timeline.moment(at);
         let restarted = moment.state.restarted_since(timeline.state(at - 1));
@@ -82,23 +91,15 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outa
         }
         // Without its etcd an API server answers nothing either. Seen live: the kubelet wants to delete the old mirror
         // pod first, waits for that same API server in vain, and starts the new etcd only after some 40 s.
-        let affected: BTreeSet<_> = [Program::Apiserver, Program::Etcd]
+        let nodes = [Program::Apiserver, Program::Etcd]
             .iter()
             .filter_map(|program| by_program.get(program))
-            .flatten()
-            .filter(|node| local.contains(**node))
-            .map(ToString::to_string)
-            .collect();
-        if !affected.is_empty() {
-            push(
-                "local-kubelet",
-                format!(
-                    "kubectl logs and exec into pods on {}, while that node's API server, or the etcd that it asks, restarts: its kubelet asks no other one, nor does it renew its lease, so that the node is reported NotReady, and its pods leave their Services, when that takes longer than some 40 s",
-                    affected.into_iter().collect::<Vec<_>>().join(", ")
-                ),
-                true,
-            );
-        }
+            .flatten();
+        unanswered.push(Unanswered {
+            phase: moment.phase,
+            phase_name: moment.phase_name.clone(),
+            nodes: nodes.map(|node| (*node).clone()).collect(),
+        });
         if restarted.iter().any(|p| matches!(p, Process::Kubelet(_))) {
             push(
                 "kubelet",
@@ -115,7 +116,30 @@ pub fn find(inputs: &mut Inputs<'_>, edges: &[(Place, Edge)]) -> Result<Vec<Outa
             );
         }
     }
-    Ok(out.into_iter().collect())
+    Ok((out.into_iter().collect(), unanswered))
+}
+
+/// The outages of kubelets that know only the API server beside them. `edges` are those of the whole cluster.
+pub fn of_local_kubelets<'e>(
+    edges: impl Iterator<Item = &'e EdgeFacts>,
+    unanswered: &[Unanswered],
+) -> Vec<Outage> {
+    let local = local_kubelets(edges);
+    let affected = unanswered.iter().filter_map(|step| {
+        let nodes = step.nodes.intersection(&local).map(ToString::to_string);
+        let nodes = nodes.collect::<Vec<_>>().join(", ");
+        (!nodes.is_empty()).then(|| Outage {
+            phase: step.phase,
+            phase_name: step.phase_name.clone(),
+            name: "outage:local-kubelet".to_owned(),
+            scope: format!(
+                "kubectl logs and exec into pods on {nodes}, while that node's API server, or the etcd that it asks, restarts: its kubelet asks no other one, nor does it renew its lease, so that the node is reported NotReady, and its pods leave their Services, when that takes longer than some 40 s"
+            ),
+            minor: true,
+        })
+    });
+    let affected: BTreeSet<Outage> = affected.collect();
+    affected.into_iter().collect()
 }
 
 /// Whether restarts of a program leave enough of it.
@@ -155,9 +179,9 @@ fn of_program(
 }
 
 /// Nodes whose kubelet knows only the API server beside it.
-fn local_kubelets(edges: &[(Place, Edge)]) -> BTreeSet<NodeName> {
+fn local_kubelets<'e>(edges: impl Iterator<Item = &'e EdgeFacts>) -> BTreeSet<NodeName> {
     let mut servers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (_, edge) in edges.iter().filter(|(_, e)| e.kind == Kind::Kubelet) {
+    for edge in edges.filter(|edge| edge.kind == Kind::Kubelet.as_str()) {
         servers
             .entry(&edge.client)
             .or_default()

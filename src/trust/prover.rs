@@ -26,6 +26,15 @@ type BrokenKey = (Place, Direction);
 /// anything is verified, and whether both are on one node.
 type Likeness = (Kind, Direction, HistoryId, HistoryId, Option<RoleId>, bool);
 
+/// Of what a check is proven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Of certificates that are there, or that a phase brings.
+    Seen,
+    /// Of what the cluster's signer is yet to sign, as well.
+    All,
+}
+
 /// What was found of edges.
 #[derive(Default)]
 pub struct Findings {
@@ -82,13 +91,24 @@ impl Findings {
             edges,
             phases,
             matrix,
-            broken: self.broken.into_values().collect(),
+            broken: once_for_each_identity(self.broken),
             weaknesses: self.weaknesses.into_iter().collect(),
             outages,
             leftovers: self.leftovers.into_iter().collect(),
             pairs_verified: self.verified.len(),
         }
     }
+}
+
+/// What is broken, in order. Who would be taken for somebody else is named once, although each share finds it at an
+/// edge of its own.
+fn once_for_each_identity(broken: BTreeMap<BrokenKey, BrokenEdge>) -> Vec<BrokenEdge> {
+    let mut named = BTreeSet::new();
+    let mut first = |broken: &BrokenEdge| {
+        broken.direction != Direction::IdentityChanges
+            || named.insert(broken.certificate_from.clone())
+    };
+    broken.into_values().filter(|b| first(b)).collect()
 }
 
 /// The proof in the making.
@@ -138,8 +158,8 @@ impl<'c, 't> Prover<'c, 't> {
             if self.sound.contains(&alike) {
                 continue;
             }
-            if self.holds_before(index, edge, check, direction)?
-                && self.prove_check(index, edge, check, direction)?
+            if let Some(scope) = self.holds_before(index, edge, check, direction)?
+                && self.prove_check(index, edge, check, scope, direction)?
             {
                 self.sound.insert(alike);
             }
@@ -161,25 +181,40 @@ impl<'c, 't> Prover<'c, 't> {
         node.is_some() && *node == self.inputs.input(check.credential).node
     }
 
-    /// What does not hold in the snapshot is not broken by the rotation, and nothing is proven of it.
+    /// What does not hold in the snapshot is not broken by the rotation, and nothing is proven of it. None where
+    /// that is all.
     fn holds_before(
         &mut self,
         index: Place,
         edge: &Edge,
         check: Check,
         direction: Direction,
-    ) -> Result<bool> {
-        let Some(failure) = self.failure(
-            check,
-            Stretch {
-                first: 0,
-                last: 0,
-                on_nodes: false,
-            },
-        )?
-        else {
-            return Ok(true);
+    ) -> Result<Option<Scope>> {
+        const START: Stretch = Stretch {
+            first: 0,
+            last: 0,
+            on_nodes: false,
         };
+        let Some(mut failure) = self.failure(check, Scope::All, START)? else {
+            return Ok(Some(Scope::All));
+        };
+        let credentials = self.inputs.in_step(check.credential, 0)?;
+        let seen = self.inputs.artifacts.judge.seen(credentials);
+        if !self.inputs.artifacts.judge.members(seen).is_empty() {
+            if let Some(of_seen) = self.failure(check, Scope::Seen, START)? {
+                failure = of_seen;
+            } else {
+                let facts = format!(
+                    "{} → {}: {} already before the rotation if the cluster's signer signs it ({}); nothing is proven of that",
+                    edge.client,
+                    edge.server,
+                    direction.as_str(),
+                    self.reason(check, &failure)
+                );
+                self.findings.weaknesses.insert(facts);
+                return Ok(Some(Scope::Seen));
+            }
+        }
         let (start, end) = self.window;
         let ends_within = match self
             .inputs
@@ -199,11 +234,24 @@ impl<'c, 't> Prover<'c, 't> {
                 edge.client,
                 edge.server,
                 direction.as_str(),
-                failure.reason
+                self.reason(check, &failure)
             );
             self.findings.weaknesses.insert(facts);
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Why a combination fails, with the place of what lacks something.
+    fn reason(&self, check: Check, failure: &Failure) -> String {
+        let judge = &self.inputs.artifacts.judge;
+        let lacking = if let Credential::Lacking(_) = judge.credential_of(failure.credential) {
+            check.credential
+        } else if let Trust::Lacking(_) = judge.trust_of(failure.trust) {
+            check.trust
+        } else {
+            return failure.reason.clone();
+        };
+        format!("{} {}", self.inputs.input(lacking).label, failure.reason)
     }
 
     /// Looks at a check in every stretch; says whether it holds in all.
@@ -212,13 +260,17 @@ impl<'c, 't> Prover<'c, 't> {
         index: Place,
         edge: &Edge,
         check: Check,
+        scope: Scope,
         direction: Direction,
     ) -> Result<bool> {
         let mut holds = true;
         let stretches = self.inputs.timeline.stretches().to_vec();
         for (place, stretch) in stretches.iter().enumerate() {
-            let failure = self.failure(check, *stretch)?;
-            let credentials = self.inputs.in_stretch(check.credential, *stretch)?;
+            let failure = match self.failure(check, scope, *stretch)? {
+                None => self.loss(check, *stretch)?,
+                found => found,
+            };
+            let credentials = self.credentials_in_stretch(check, scope, *stretch)?;
             let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
             let judge = &self.inputs.artifacts.judge;
             let used = self.labels.used(judge, credentials);
@@ -250,12 +302,18 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// The first combination that fails in a stretch. Two sides on one node are at the same step of
-    /// it; two on different nodes may be anywhere in it.
-    fn failure(&mut self, check: Check, stretch: Stretch) -> Result<Option<Failure>> {
+    /// it; two on different nodes may be anywhere in it, and so may the signer of what is renewed.
+    fn failure(&mut self, check: Check, scope: Scope, stretch: Stretch) -> Result<Option<Failure>> {
         if self.on_one_node(check) {
+            let all = self.inputs.in_stretch(check.credential, stretch)?;
             for step in stretch.first..=stretch.last {
                 let trusts = self.inputs.in_step(check.trust, step)?;
                 let credentials = self.inputs.in_step(check.credential, step)?;
+                let judge = &mut self.inputs.artifacts.judge;
+                let credentials = match scope {
+                    Scope::All => judge.with_issued(credentials, all),
+                    Scope::Seen => judge.seen(credentials),
+                };
                 let found = self
                     .inputs
                     .artifacts
@@ -268,12 +326,69 @@ impl<'c, 't> Prover<'c, 't> {
             return Ok(None);
         }
         let trusts = self.inputs.in_stretch(check.trust, stretch)?;
-        let credentials = self.inputs.in_stretch(check.credential, stretch)?;
+        let credentials = self.credentials_in_stretch(check, scope, stretch)?;
         Ok(self
             .inputs
             .artifacts
             .judge
             .judge(trusts, credentials, check.role))
+    }
+
+    fn credentials_in_stretch(
+        &mut self,
+        check: Check,
+        scope: Scope,
+        stretch: Stretch,
+    ) -> Result<SetId> {
+        let set = self.inputs.in_stretch(check.credential, stretch)?;
+        Ok(match scope {
+            Scope::All => set,
+            Scope::Seen => self.inputs.artifacts.judge.seen(set),
+        })
+    }
+
+    /// Who showed a certificate goes on to show one, and who verified goes on to verify.
+    fn loss(&mut self, check: Check, stretch: Stretch) -> Result<Option<Failure>> {
+        let first = (
+            self.inputs.in_step(check.trust, 0)?,
+            self.inputs.in_step(check.credential, 0)?,
+        );
+        let now = (
+            self.inputs.in_stretch(check.trust, stretch)?,
+            self.inputs.in_stretch(check.credential, stretch)?,
+        );
+        if first == now {
+            return Ok(None);
+        }
+        let judge = &self.inputs.artifacts.judge;
+        let is_open = |id: &usize| *judge.trust_of(*id) == Trust::Unverified;
+        let is_nothing = |id: &usize| {
+            let credential = judge.credential_of(*id);
+            matches!(credential, Credential::None | Credential::Unknown)
+        };
+        let lost = |before: SetId, now: SetId, is: &dyn Fn(&usize) -> bool| {
+            let (before, now) = (judge.members(before), judge.members(now));
+            (!before.iter().any(is))
+                .then(|| now.iter().copied().find(is))
+                .flatten()
+        };
+        let trust = lost(first.0, now.0, &is_open);
+        let credential = lost(first.1, now.1, &is_nothing);
+        let failure = |trust, credential, reason: &str| Failure {
+            trust,
+            credential,
+            reason: reason.to_owned(),
+        };
+        let any = |set| judge.members(set).first().copied();
+        Ok(match (trust, credential) {
+            (Some(trust), _) => any(now.1)
+                .map(|credential| failure(trust, credential, "it would verify nothing any more")),
+            (None, Some(credential)) => judge.first_trust(now.0).map(|trust| {
+                let reason = "no certificate would be presented any more";
+                failure(trust, credential, reason)
+            }),
+            (None, None) => None,
+        })
     }
 
     /// The first step of a stretch by whose end the failing combination is possible.
@@ -311,6 +426,7 @@ impl<'c, 't> Prover<'c, 't> {
             return Ok(());
         }
         let remedy = self.remedy(check, failure, place, step)?;
+        let reason = self.reason(check, failure);
         let judge = &self.inputs.artifacts.judge;
         let bundle = match judge.trust_of(failure.trust) {
             Trust::Anchors(anchors) => anchors.iter().map(judge::describe).collect(),
@@ -331,7 +447,7 @@ impl<'c, 't> Prover<'c, 't> {
             phase_name: moment.phase_name.clone(),
             step: moment.step,
             step_title: moment.title.clone(),
-            reason: failure.reason.clone(),
+            reason,
             certificate,
             certificate_from: self.inputs.input(check.credential).label.clone(),
             bundle,
@@ -356,12 +472,12 @@ impl<'c, 't> Prover<'c, 't> {
             self.inputs.input(trust).clone(),
             self.inputs.input(credential).clone(),
         );
-        if let Credential::Absent(_) = self
+        let shown = self
             .inputs
             .artifacts
             .judge
-            .credential_of(failure.credential)
-        {
+            .credential_of(failure.credential);
+        if !matches!(shown, Credential::Chain(_) | Credential::IssuedBy(_)) {
             return Ok(format!(
                 "{} must be there before anything asks for it",
                 presenter.label
@@ -528,7 +644,9 @@ impl<'c, 't> Prover<'c, 't> {
                     .find(|(who, _)| !known.contains_key(who));
                 if let Some((who, credential)) = stranger {
                     let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
-                    let trust = self.inputs.artifacts.judge.members(trusts)[0];
+                    let Some(trust) = self.inputs.artifacts.judge.first_trust(trusts) else {
+                        continue;
+                    };
                     let before: Vec<_> = known.keys().cloned().collect();
                     let reason = format!("{who}, where it was {}", before.join(" or "));
                     let failure = Failure {

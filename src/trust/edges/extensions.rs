@@ -6,10 +6,11 @@
 use serde_json::Value;
 
 use super::super::artifacts::{Held, UserView, WEBHOOK_FLAGS, host_of};
-use super::super::inputs::{InputId, KubeconfigOf, What};
+use super::super::inputs::{InputId, KubeconfigOf, Signer, What};
 use super::super::judge::{Credential, Trust};
 use super::{Check, Edge, Host, Kind, Reader, certificate};
 use crate::diagnostic::Result;
+use crate::pki::Certificate;
 use crate::state::{ObjectId, Process};
 
 impl<'a> Reader<'_, 'a> {
@@ -131,7 +132,8 @@ impl<'a> Reader<'_, 'a> {
         (name, namespace, by): (&str, Option<&str>, &str),
     ) -> Result<()> {
         let mut servers = self.serving_secrets(name, namespace)?;
-        if servers.is_empty() && self.trusts_signer(trust)? {
+        let signers = self.trusted_signers(trust)?;
+        if servers.is_empty() && !signers.is_empty() {
             self.weaknesses.insert(format!(
                 "the certificate that {name} serves for {by} is not in the snapshot: taken to be of the CA that \
                  API servers' are of, and replaced when theirs are"
@@ -142,7 +144,11 @@ impl<'a> Reader<'_, 'a> {
                 .map(|server| server.serving)
                 .collect();
             let label = format!("certificate of {name}, not in the snapshot");
-            servers.push(self.input(What::Assumed { while_used }, None, None, "object", label)?);
+            let what = What::Assumed {
+                signers,
+                while_used,
+            };
+            servers.push(self.input(what, None, None, "object", label)?);
         }
         let role = self.server_role(name);
         for credential in servers {
@@ -214,24 +220,27 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Whether a bundle holds what the cluster's signer signs with.
-    fn trusts_signer(&mut self, trust: InputId) -> Result<bool> {
+    fn trusted_signers(&mut self, trust: InputId) -> Result<Vec<Signer>> {
         let set = self.inputs.in_step(trust, 0)?;
-        let signers = self.inputs.signed(0)?;
-        let judge = &self.inputs.artifacts.judge;
-        Ok(judge
-            .members(set)
-            .iter()
-            .any(|trust| match judge.trust_of(*trust) {
-                Trust::Anchors(anchors) => {
-                    signers
-                        .iter()
-                        .any(|signer| match judge.credential_of(*signer) {
-                            Credential::IssuedBy(ca) => anchors.contains(ca),
-                            _ => false,
-                        })
-                }
-                _ => false,
-            }))
+        let mut out = Vec::new();
+        for signer in Signer::ALL {
+            let signed = self.inputs.signed_by(signer, 0)?;
+            let judge = &self.inputs.artifacts.judge;
+            let mut cas = signed
+                .iter()
+                .filter_map(|id| match judge.credential_of(*id) {
+                    Credential::IssuedBy(ca) => Some(ca),
+                    _ => None,
+                });
+            let trusts = |ca: &Certificate| {
+                let mut trusts = judge.members(set).iter().map(|id| judge.trust_of(*id));
+                trusts.any(|trust| matches!(trust, Trust::Anchors(anchors) if anchors.contains(ca)))
+            };
+            if cas.any(trusts) {
+                out.push(signer);
+            }
+        }
+        Ok(out)
     }
 
     /// The certificates in Secrets that are served under a name, in the memory of each workload that

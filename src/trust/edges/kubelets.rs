@@ -210,13 +210,9 @@ impl Reader<'_, '_> {
                 self.inputs.in_step(trust, 0)?,
                 self.inputs.in_step(credential, 0)?,
             );
-            if self
-                .inputs
-                .artifacts
-                .judge
-                .judge(before, after, role)
-                .is_some()
-            {
+            let judge = &mut self.inputs.artifacts.judge;
+            let seen = judge.seen(after);
+            if judge.judge(before, seen, role).is_some() {
                 continue;
             }
             self.push(Edge {

@@ -13,18 +13,59 @@ use crate::names::{NodeName, NodePath};
 use crate::pki::Certificate;
 use crate::state::{ObjectId, State};
 
+/// One of the signers of a controller manager: each may have a CA of its own
+/// (cmd/kube-controller-manager/app/certificates.go).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signer {
+    /// `kubernetes.io/kube-apiserver-client`.
+    Client,
+    /// `kubernetes.io/kube-apiserver-client-kubelet`.
+    KubeletClient,
+    /// `kubernetes.io/kubelet-serving`.
+    KubeletServing,
+    /// `kubernetes.io/legacy-unknown`: nobody is held to trust it.
+    LegacyUnknown,
+}
+
+impl Signer {
+    /// All of them.
+    pub const ALL: [Signer; 4] = [
+        Signer::Client,
+        Signer::KubeletClient,
+        Signer::KubeletServing,
+        Signer::LegacyUnknown,
+    ];
+    /// Those that sign for whoever comes to API servers with a certificate of the cluster.
+    pub const OF_CLIENTS: [Signer; 2] = [Signer::Client, Signer::KubeletClient];
+
+    fn flag(self) -> &'static str {
+        match self {
+            Signer::Client => "cluster-signing-kube-apiserver-client-cert-file",
+            Signer::KubeletClient => "cluster-signing-kubelet-client-cert-file",
+            Signer::KubeletServing => "cluster-signing-kubelet-serving-cert-file",
+            Signer::LegacyUnknown => "cluster-signing-legacy-unknown-cert-file",
+        }
+    }
+}
+
+/// Names the CA of the signers that have none of their own.
+const FOR_ALL: &str = "cluster-signing-cert-file";
+
 impl<'a> Inputs<'a> {
-    /// What the signer of any controller manager may sign with while a step is carried out: its file
-    /// as of any election since it started, or as it is now.
-    pub fn signed(&mut self, step: usize) -> Result<Rc<Vec<usize>>> {
-        const SIGNERS: [&str; 5] = [
-            "cluster-signing-cert-file",
-            "cluster-signing-kubelet-client-cert-file",
-            "cluster-signing-kubelet-serving-cert-file",
-            "cluster-signing-kube-apiserver-client-cert-file",
-            "cluster-signing-legacy-unknown-cert-file",
-        ];
-        if let Some(known) = &self.signers[step] {
+    /// What these signers of any controller manager may sign with while a step is carried out.
+    pub fn signed(&mut self, by: &[Signer], step: usize) -> Result<Vec<usize>> {
+        let mut out = Vec::new();
+        for signer in by {
+            out.extend_from_slice(&self.signed_by(*signer, step)?);
+        }
+        out.sort_unstable();
+        out.dedup();
+        Ok(out)
+    }
+
+    /// The same for one signer: its file as of any election since a controller manager started, or as it is now.
+    pub fn signed_by(&mut self, by: Signer, step: usize) -> Result<Rc<Vec<usize>>> {
+        if let Some(known) = self.signers.get(&(by, step)) {
             return Ok(known.clone());
         }
         let mut out = Vec::new();
@@ -41,17 +82,19 @@ impl<'a> Inputs<'a> {
                 else {
                     continue;
                 };
-                for path in SIGNERS.iter().filter_map(|flag| started.files.get(flag)) {
-                    for now in read..=step {
-                        out.push(self.signer(&node, path, now)?);
-                    }
+                let files = &started.files;
+                let Some(path) = files.get(by.flag()).or_else(|| files.get(FOR_ALL)) else {
+                    continue;
+                };
+                for now in read..=step {
+                    out.push(self.signer(&node, path, now)?);
                 }
             }
         }
         out.sort_unstable();
         out.dedup();
         let out = Rc::new(out);
-        self.signers[step] = Some(out.clone());
+        self.signers.insert((by, step), out.clone());
         Ok(out)
     }
 
@@ -68,6 +111,9 @@ impl<'a> Inputs<'a> {
                 several.len()
             )),
             Trust::Absent(why) => Credential::Absent(format!("the signer cannot start: {why}")),
+            Trust::Lacking(why) => {
+                Credential::Absent(format!("the signer cannot start: {path} on {node} {why}"))
+            }
             Trust::Unverified => Credential::Unknown,
         };
         Ok(self.artifacts.judge.credential(signer))
@@ -75,13 +121,18 @@ impl<'a> Inputs<'a> {
 
     /// A certificate that nobody has seen: whoever keeps it lets it be signed by the cluster, and
     /// replaces it no later than the certificates of the inputs are.
-    pub(super) fn assumed(&mut self, while_used: &[InputId], now: usize) -> Result<Vec<usize>> {
-        let mut out = self.signed(now)?.to_vec();
-        let at_first = self.signed(0)?;
+    pub(super) fn assumed(
+        &mut self,
+        signers: &[Signer],
+        while_used: &[InputId],
+        now: usize,
+    ) -> Result<Vec<usize>> {
+        let mut out = self.signed(signers, now)?;
+        let at_first = self.signed(signers, 0)?;
         for input in while_used {
             let set = self.in_step(*input, now)?;
             let judge = &self.artifacts.judge;
-            for signer in at_first.iter() {
+            for signer in &at_first {
                 let Credential::IssuedBy(ca) = judge.credential_of(*signer) else {
                     continue;
                 };

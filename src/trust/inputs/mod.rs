@@ -12,6 +12,8 @@
 mod controllers;
 mod values;
 
+pub use controllers::Signer;
+
 use std::rc::Rc;
 
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -89,8 +91,11 @@ pub enum What {
     /// Whatever the cluster's signer signs.
     Signed,
     /// A certificate that the snapshot does not show, taken to be of this CA while the certificates
-    /// that these inputs present are, and of the signer's.
-    Assumed { while_used: Vec<InputId> },
+    /// that these inputs present are, and of these signers'.
+    Assumed {
+        signers: Vec<Signer>,
+        while_used: Vec<InputId>,
+    },
 }
 
 /// One input.
@@ -179,7 +184,7 @@ pub struct Inputs<'a> {
     /// By where the nodes lie in memory.
     kubelet_kubeconfigs: HashMap<(usize, usize), Option<Kubeconfig>>,
     front_proxy: Vec<usize>,
-    signers: Vec<Option<Rc<Vec<usize>>>>,
+    signers: HashMap<(Signer, usize), Rc<Vec<usize>>>,
     roots: Vec<Option<Vec<usize>>>,
 }
 
@@ -224,7 +229,7 @@ impl<'a> Inputs<'a> {
             node_versions: HashMap::default(),
             kubelet_kubeconfigs: HashMap::default(),
             front_proxy: Vec::new(),
-            signers: vec![None; timeline.len()],
+            signers: HashMap::default(),
             roots: vec![None; timeline.len()],
         })
     }
@@ -351,15 +356,10 @@ impl<'a> Inputs<'a> {
         {
             return Ok(false);
         }
-        let renews = matches!(
-            track.input.what,
-            What::KubeletClient { .. } | What::KubeletServing
-        );
-        if renews {
-            self.signed(step)?;
-            self.signed(step - 1)?;
-        }
-        Ok(!renews || self.signers[step] == self.signers[step - 1])
+        let Some(signer) = renewed_by(&track.input.what) else {
+            return Ok(true);
+        };
+        Ok(self.signed_by(signer, step)? == self.signed_by(signer, step - 1)?)
     }
 
     /// What a kubelet that renews may have had signed since it started.
@@ -369,13 +369,12 @@ impl<'a> Inputs<'a> {
         let Some(node) = track.input.node.clone() else {
             return Ok(Vec::new());
         };
-        let client = matches!(track.input.what, What::KubeletClient { .. });
-        if !client && track.input.what != What::KubeletServing {
+        let Some(signer) = renewed_by(&track.input.what) else {
             return Ok(Vec::new());
-        }
+        };
         let kubelet = self.artifacts.kubelet(self.timeline.state(since), &node)?;
         let renews = kubelet.is_some_and(|k| {
-            if client {
+            if signer == Signer::KubeletClient {
                 k.rotates
             } else {
                 k.serving.is_none() && k.serving_is_signed
@@ -385,7 +384,7 @@ impl<'a> Inputs<'a> {
         if renews {
             // Another node may lag behind within the steps in which this kubelet started.
             for now in self.timeline.stretch_begin(since)..=step {
-                out.extend(self.signed(now)?.iter().copied());
+                out.extend_from_slice(&self.signed_by(signer, now)?);
             }
         }
         // A signer that does not start signs nothing: that is the signer's own edge.
@@ -525,6 +524,15 @@ impl<'a> Inputs<'a> {
     /// The values that a process would read if it started after a step.
     pub fn on_disk(&mut self, id: InputId, step: usize) -> Result<Vec<usize>> {
         self.value(id, step, step)
+    }
+}
+
+/// Who signs what a kubelet renews by itself.
+fn renewed_by(what: &What) -> Option<Signer> {
+    match what {
+        What::KubeletClient { .. } => Some(Signer::KubeletClient),
+        What::KubeletServing => Some(Signer::KubeletServing),
+        _ => None,
     }
 }
 

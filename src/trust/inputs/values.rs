@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::artifacts::{Held, View};
-use super::super::judge::{Credential, Trust};
-use super::{Input, InputId, Inputs, Kubeconfig, KubeconfigOf, What, object_label};
+use super::super::judge::{Credential, NO_CA, Trust};
+use super::{Input, InputId, Inputs, Kubeconfig, KubeconfigOf, Signer, What, object_label};
 use crate::diagnostic::Result;
 use crate::layout::snapshot_file;
 use crate::names::{NodeName, NodePath};
@@ -121,8 +121,11 @@ impl<'a> Inputs<'a> {
                 })
             }
             What::PublishedFrontProxy => return self.published_front_proxy(now).map(|id| vec![id]),
-            What::Signed => return Ok(self.signed(now)?.to_vec()),
-            What::Assumed { while_used } => return self.assumed(while_used, now),
+            What::Signed => return self.signed(&Signer::OF_CLIENTS, now),
+            What::Assumed {
+                signers,
+                while_used,
+            } => return self.assumed(signers, while_used, now),
             _ => self.artifacts.judge.credential(Credential::Unknown),
         };
         Ok(vec![one])
@@ -140,13 +143,7 @@ impl<'a> Inputs<'a> {
             Some(value) => self.artifacts.trust_field(value, &object_label(id))?,
             None => None,
         };
-        Ok(found.unwrap_or_else(|| {
-            let why = format!(
-                "{} names no CA: the system's roots, which are not in the snapshot",
-                object_label(id)
-            );
-            self.artifacts.judge.trust(Trust::Absent(why))
-        }))
+        Ok(found.unwrap_or_else(|| self.artifacts.judge.trust(Trust::Lacking(NO_CA))))
     }
 
     fn object_kubeconfig(
