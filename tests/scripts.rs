@@ -2533,6 +2533,55 @@ fn a_lost_connection_is_tried_again_a_bounded_number_of_times() {
     });
 }
 
+/// An aggregated API that is away makes kubectl complain whenever it succeeds; and a connection may be lost in the
+/// middle of an answer.
+#[test]
+fn what_kubectl_complains_of_is_not_taken_for_its_answer() {
+    let fixture = cluster_fixture();
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("complains {}", shell[0]));
+        record_api(&folder);
+        let complaint = "E1130 00:00:00.000000 1 memcache.go:287] \"Unhandled Error\" err=\"couldn't get resource list for metrics.k8s.io/v1beta1\"";
+        put(&folder.join("complaint"), &format!("{complaint}\n"));
+        put(
+            &folder.join("lost"),
+            &format!("2|get namespaces|{}\n", LOST[0]),
+        );
+        put(&folder.join("partial"), "default\nsho");
+        let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
+        let done = run("apply", &["--ack", "users $(touch canary)"]);
+        says(&done, 0, &["is done"]);
+        // Three namespaces, not those of the lost answer too.
+        assert!(text(&done).contains("\n  3 of 3\n"), "{}", text(&done));
+        says(&run("verify", &[]), 0, &["verified"]);
+        says(&run("rollback", &[]), 0, &["rolled back"]);
+        // Where it fails, its last word is the reason.
+        put(
+            &folder.join("lost"),
+            &format!("1|get namespace kube-system|{}\n", FINAL[0]),
+        );
+        says(
+            &run("verify", &[]),
+            11,
+            &[&format!("configuration: {}", FINAL[0])],
+        );
+    });
+}
+
+#[test]
+fn a_number_of_seconds_may_begin_with_zeros() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &root, &["--timeout", "0080"]);
+        for wrong in ["", "8s", "-1", "12345678901"] {
+            let wrong = ["--timeout", wrong];
+            let says = (2, "--timeout takes a number of seconds");
+            fixture.refused(shell, FIRST, "verify", &root, &wrong, says);
+        }
+    });
+}
+
 #[test]
 fn what_a_later_phase_gave_people_is_asked_for_on_the_way_back() {
     let fixture = Fixture::new(&[(FIRST, first_phase()), (SECOND, second_phase())]);

@@ -244,15 +244,12 @@ mark() {
 
 # open_journal: state directory, log and lock. A dry run and verify do without.
 open_journal() {
-  trap finish EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 141' PIPE
-  trap 'exit 143' TERM
   if [ "$dry" = 1 ] || [ "$verb" = verify ]; then
-    work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX")
+    [ -n "$work" ] || work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX")
     return 0
   fi
+  [ -z "$work" ] || rm -rf "$work"
+  work=''
   (umask 022 && mkdir -p "${state%/*/*}")
   mkdir -p "$state"
   chmod 0700 "$state"
@@ -431,6 +428,11 @@ show_status() {
 main() {
   verb=$1 dir=$2
   shift 2
+  trap finish EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 141' PIPE
+  trap 'exit 143' TERM
   plan=${dir%/*} phase=${dir##*/}
   options "$@"
   if [ "$mode" = help ]; then

@@ -4,13 +4,16 @@ set -eu
 PATH=/usr/bin:/bin # not the stand-ins of the fault injection
 umask 022
 printf '%s\n' "$*" >>"$CLUSTER/calls"
-# lost: how many more calls, which of them, and what kubectl says of it
+# complaint: what kubectl has to say whenever it is called
+[ ! -f "$CLUSTER/complaint" ] || cat "$CLUSTER/complaint" >&2
+# lost: how many more calls, which of them, and what kubectl says of it; partial: what of the answer comes through
 if [ -f "$CLUSTER/lost" ]; then
   IFS='|' read -r times which said <"$CLUSTER/lost"
   case "$*" in
     *"$which"*)
       if [ "$times" -gt 0 ]; then
         echo "$((times - 1))|$which|$said" >"$CLUSTER/lost"
+        [ ! -f "$CLUSTER/partial" ] || cat "$CLUSTER/partial"
         echo "$said" >&2
         exit 1
       fi
