@@ -2389,7 +2389,7 @@ fn the_cluster_is_changed_in_order_and_waited_for() {
         );
         assert_eq!(
             calls()
-                .matches("patch -f - --type merge -p kind: Secret")
+                .matches("patch -f - --type merge --patch-file ")
                 .count(),
             1,
             "{}",
@@ -2663,8 +2663,11 @@ fn an_object_is_patched_and_looked_at() {
             ],
         );
         let calls = || fs::read_to_string(folder.join("calls")).expect("calls");
-        let writes =
-            || calls().matches("-p kind: X").count() - calls().matches("both --dry-run").count();
+        let writes = || {
+            let calls = calls();
+            let patches = calls.lines().filter(|call| call.contains("--patch-file"));
+            patches.filter(|call| !call.contains("--dry-run")).count()
+        };
         assert_eq!(writes(), 0, "{}", calls());
         says(&run("apply", &[]), 0, &["1 of 1: patch cluster/a b,c.yaml"]);
         assert_eq!(writes(), 1, "{}", calls());
@@ -2930,7 +2933,7 @@ fn kubectl_is_within_one_minor_of_the_cluster_or_vouched_for() {
             put(&folder.join("version"), &text);
             on_cluster(&fixture, shell, "verify", &folder, more)
         };
-        for (client, server) in [("34", "34"), ("33+", "34"), ("35", "34+"), ("9", "10")] {
+        for (client, server) in [("34", "34"), ("33+", "34"), ("35", "34+"), ("99", "100")] {
             says(&run(client, server, &[]), 24, &["the cluster is not as"]);
         }
         for (client, server) in [("32+", "34"), ("20", "34"), ("36", "34+")] {
@@ -2949,6 +2952,9 @@ fn kubectl_is_within_one_minor_of_the_cluster_or_vouched_for() {
             24,
             &["vouched for with --i-checked"],
         );
+        // No one can vouch for an option that is not there.
+        let old = run("19+", "20", &["--i-checked"]);
+        says(&old, 22, &["Bring one of 1.20 or newer"]);
     });
 }
 

@@ -309,7 +309,7 @@ prune() {
   KEY=$a awk 'BEGIN { printf "{\"data\":{\"%s\":\"", ENVIRON["KEY"] }
     { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/\r/, "\\r"); printf "%s\\n", $0 }
     END { print "\"}}" }' "$dir/$b" >"$work/patch"
-  k -n kube-system patch configmap extension-apiserver-authentication --type merge -p "$(cat "$work/patch")" >/dev/null ||
+  k -n kube-system patch configmap extension-apiserver-authentication --type merge --patch-file "$work/patch" >/dev/null ||
     die 1 "kubectl cannot patch kube-system/extension-apiserver-authentication"
   holds_prune || die 1 "kube-system/extension-apiserver-authentication does not hold what was just written to it; start again"
 }
@@ -328,19 +328,13 @@ is_secret() { awk '/^[- ]*kind: *"?Secret/ { found = 1 } END { exit !found }' "$
 # k_write ARGUMENTS…: the fields of an object's file into the object, and nothing else of it. A patch, since nothing may be
 # taken away: of an object that was made by `kubectl apply`, `kubectl apply --server-side` first gives all fields to the
 # new manager, and then removes those that its file lacks. By standard input: kubectl splits the argument of -f at commas.
-k_write() { k_patch "$(cat "$dir/$a")" "$@"; }
-
-# k_patch TEXT ARGUMENTS…: kubectl's patch of the object that a file names
-k_patch() {
-  with=$1
-  shift
-  k_from "$dir/$a" patch -f - --type "$b" -p "$with" "$@"
-}
+# The patch by a file: an argument is no longer than 128 KiB.
+k_write() { k_from "$dir/$a" patch -f - --type "$b" --patch-file "$dir/$a" "$@"; }
 
 # k_differs: 0 when the object lacks fields of its file, with what would change; 1 when it has them all
 k_differs() {
   # what an empty patch would leave, for the same form
-  k_patch '{}' --dry-run=server -o yaml >"$work/there" && k_write --dry-run=server -o yaml >"$work/then" || return 0
+  k_from "$dir/$a" patch -f - --type "$b" -p '{}' --dry-run=server -o yaml >"$work/there" && k_write --dry-run=server -o yaml >"$work/then" || return 0
   without_marks <"$work/there" >"$work/there.plain"
   without_marks <"$work/then" >"$work/then.plain"
   sha "$work/there.plain"

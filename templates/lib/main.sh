@@ -126,7 +126,9 @@ options() {
     esac
     shift
   done
-  case $timeout in '' | *[!0-9]*) die 2 "--timeout takes a number of seconds" ;; esac
+  case $timeout in '' | *[!0-9]* | ??????????*) die 2 "--timeout takes a number of seconds" ;; esac
+  # a number that begins with 0 is an octal one in $((…))
+  timeout=${timeout#"${timeout%%[!0]*}"} timeout=${timeout:-0}
   [ "$verb" != verify ] || dry=0
 }
 

@@ -42,7 +42,7 @@ case "$*" in
     esac
     ;;
   *'rollout status'*) [ ! -e "$CLUSTER/stuck" ] && echo 'successfully rolled out' ;;
-  *'patch configmap'*) printf '%s' "$*" | sed 's/.* -p //' >"$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;
+  *'patch configmap'*) for last; do :; done && cp "$last" "$CLUSTER/patch" && cp "$CLUSTER/auth.after" "$CLUSTER/auth" ;;
   *'get configmap extension-apiserver-authentication'*) cat "$CLUSTER/auth" ;;
   *'get configmaps -A'*) cat "$CLUSTER/configmaps" ;;
   *'get secrets'*) cat "$CLUSTER/secret" ;;

@@ -57,8 +57,8 @@ case "$*" in
     ;;
   *'rollout status'*) echo 'successfully rolled out' ;;
   *'-n kube-system patch configmap extension-apiserver-authentication'*)
-    all=$*
-    patch=${all##* -p }
+    for last; do :; done
+    read -r patch <"$last"
     key=$(printf '%s\n' "$patch" | sed 's/^{"data":{"\([^"]*\)":.*/\1/')
     value=$(printf '%s\n' "$patch" | sed 's/^{"data":{"[^"]*":"\(.*\)"}}$/\1/')
     printf '%b' "$value" >"$CLUSTER/auth/$key"
