@@ -301,6 +301,13 @@ impl Changes {
             .flat_map(|action| &action.nodes)
     }
 
+    /// Whether a unit of systemd restarts on a node.
+    pub fn restarts_unit(&self, node: &NodeName, unit: &NodePath) -> bool {
+        let is_it = |what: &What| matches!(what, What::RestartUnit(path) if path == unit);
+        let mut actions = self.actions.iter();
+        actions.any(|(_, action)| is_it(&action.what) && action.nodes.contains(node))
+    }
+
     /// NODES.
     pub fn nodes_table(&self) -> String {
         let sets: BTreeMap<&String, &BTreeSet<NodeName>> = self

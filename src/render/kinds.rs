@@ -110,7 +110,7 @@ pub static KINDS: [Kind; 31] = [
     kind(
         "plan/NN/PHASE",
         "a table for the scripts: the phase, its predecessor, its order and window",
-        "The scripts are the same in every phase; what differs is data.",
+        "The scripts are the same in every phase; what differs is data. It also says which nodes must be ready before another is touched, and where etcd's members are asked.",
     ),
     kind(
         "plan/NN/NODES",

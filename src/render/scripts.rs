@@ -8,7 +8,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use super::PhaseView;
 use crate::collect::PUBLIC_FORM;
 use crate::diagnostic::{Code, Diagnostic, Result};
-use crate::layout::{self, Program};
+use crate::layout::{self, Component, Program};
 use crate::names::NodeName;
 use crate::rotation::Rotation;
 use crate::spec::Role;
@@ -159,22 +159,29 @@ pub fn phase_file(
     if let Some(members) = members(rotation, view)? {
         let _ = writeln!(out, "etcd-members\t{members}");
     }
+    let is_master = |node: &NodeName| rotation.start.nodes[node].role == Role::ControlPlane;
+    if view.changes.restarting_nodes().any(is_master) {
+        let nodes = rotation.start.nodes_with(Role::ControlPlane);
+        let nodes: Vec<&str> = nodes.map(NodeName::as_str).collect();
+        let _ = writeln!(out, "control-planes\t{}", nodes.join(" "));
+    }
     Ok(out)
 }
 
-/// Every etcd member with its client URL, where members on nodes of their own restart: the API does not
-/// know those nodes, so that they must ask one another.
+/// Every etcd member with its client URL, or `-` where that is none that a script can ask, if members restart of which the
+/// API does not know: those on nodes of their own, and units of systemd. They must ask one another.
 fn members(rotation: &Rotation, view: &PhaseView) -> Result<Option<String>> {
     let of_etcd = |node: &NodeName| rotation.start.nodes[node].role == Role::Etcd;
-    if !view.changes.restarting_nodes().any(of_etcd) {
+    let members = layout::all(&rotation.start, Program::Etcd)?;
+    let restarts = |member: &Component| view.changes.restarts_unit(&member.node, &member.path);
+    if !view.changes.restarting_nodes().any(of_etcd) && !members.iter().any(|m| restarts(m)) {
         return Ok(None);
     }
     let mut out = Vec::new();
-    for member in layout::all(&rotation.start, Program::Etcd)? {
+    for member in members {
         let urls = member.flag("advertise-client-urls")?.unwrap_or_default();
-        if let Some(url) = urls.split(',').find(|url| plain_url(url)) {
-            out.push(format!("{}={url}", member.node));
-        }
+        let url = urls.split(',').find(|url| plain_url(url)).unwrap_or("-");
+        out.push(format!("{}={url}", member.node));
     }
     Ok((!out.is_empty()).then(|| out.join(" ")))
 }

@@ -25,7 +25,7 @@ usage: $verb.sh [options]       phase ${phase:-}
   --dry-run       print what would change, with a diff, and change nothing
   --status        print which phases are done here, and change nothing
   --digest SHA256 the approved digest of the plan (sha256 of SHA256SUMS); checks it before anything
-  --i-checked     you have checked by other means what the script says it cannot see
+  --i-checked     you have checked by other means what the script says it cannot see; what it sees it still believes
   --ack NAME      an acknowledgement that the phase asks for; may be given several times
   --root DIR      work on another root directory (image builds, tests); restarts nothing there
   --secrets DIR   where this plan's private files are (default: secrets/ beside the plan)
@@ -359,11 +359,13 @@ has_operations() {
 
 # acknowledged NAME: given now, or in an earlier run of this phase
 acknowledged() {
-  case $acks in *"$nl$1$nl"*) ;; *)
-    [ -f "$state/$phase/acks" ] || return 1
-    case $nl$(cat "$state/$phase/acks")$nl in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
-    ;;
-  esac
+  given "$1" && return
+  [ -f "$state/$phase/acks" ] || return 1
+  case $nl$(cat "$state/$phase/acks")$nl in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
+}
+
+given() {
+  case $acks in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
 }
 
 # What people must have done that no script can see, by name, before the first write.

@@ -306,64 +306,87 @@ space_at() {
 }
 
 # others_ready: one node at a time, where the phase says so. A pod is reported ready some time after its process has
-# come to answer, and the API may be away for a moment: so it waits before it refuses. Where no static pod is restarted
-# there is no quorum to lose, and a worker has nothing to ask with.
+# come to answer, and the API may be away for a moment: so it waits before it refuses. What cannot be seen --i-checked
+# vouches for; what is seen not to be ready takes an acknowledgement of its own, each time anew. Where no program of the
+# control plane is restarted there is no quorum to lose, and a worker has nothing to ask with.
 others_ready() {
   key "$phase" serial
   [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^(static-pod|unit):/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
-  end=$(($(date +%s) + timeout)) waiting=''
+  began=$(date +%s) waiting=''
   until look_at_others; do
-    if [ "$checked" = 1 ] || [ "$dry" = 1 ] || [ -z "$asked" ] || [ "$(date +%s)" -ge "$end" ]; then
-      confirmed "$text" || refuse 20 "$why"
+    patience=$timeout
+    # whoever has looked already need not wait long for an answer that may never come
+    [ "$checked" = 0 ] || [ -n "$bad" ] || [ "$timeout" -le 15 ] || patience=15
+    if given others-not-ready || [ "$dry" = 1 ] || [ -z "$bad$asked" ] || [ $(($(date +%s) - began)) -ge "$patience" ]; then
+      accept_others
       return 0
     fi
-    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $timeout s:$nl$text"
+    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $patience s:$bad$unseen"
     waiting=1
     sleep 2
   done
 }
 
-# look_at_others: sets `asked` if there is something to ask with, and else `text` and `why`
-look_at_others() {
-  key "$phase" etcd-members
-  case " $value" in *" $node="*) look_at_members "$value" && return || return 1 ;; esac
-  asked='' text="whether the other control-plane nodes are ready"
-  if [ -f "$admin" ] && command -v kubectl >/dev/null 2>&1; then
-    asked=1
-    if ask_others >"$work/others" 2>"$work/why"; then
-      awk -v me="$node" '$1 != me && $NF != "True"' "$work/others" >"$work/laggards"
-      [ -s "$work/laggards" ] || return 0
-      text=$(awk '{ print "  " $0 }' "$work/laggards")
-      why="another control-plane node is not ready; two at once may cost the quorum. Repair it, then start again (node, what, ready):$nl$text"
-      return 1
-    fi
-    text="$text ($(sed 1q "$work/why" | visible))"
+# accept_others: as they are, or not at all
+accept_others() {
+  if [ -n "$bad" ]; then
+    given others-not-ready || refuse 20 "another node is not ready; two at once may cost the quorum. Repair it, then start again:$bad
+--i-checked does not change what is seen here. If this node shall go on all the same, and may take the quorum with it,
+add: --ack others-not-ready"
+    [ "$dry" = 1 ] || say "not ready, and gone on with --ack others-not-ready:$bad"
   fi
-  why="this phase takes one node at a time, and kubectl with ${admin#"$root"} cannot say here $text. See that they are, then add --i-checked"
-  return 1
+  [ -z "$unseen" ] || confirmed "whether the others are ready:$unseen" ||
+    refuse 20 "this phase takes one node at a time, and from here it cannot be seen whether the others are ready:$unseen
+See that they are, then add --i-checked"
 }
 
-# look_at_members 'NODE=URL …': the same for a node of etcd alone, which the API does not know: each other member is
+# look_at_others: sets `bad` to what is seen not to be ready, `unseen` to what cannot be seen, and `asked` if asking again
+# may help; status 0 when all is well
+look_at_others() {
+  bad='' unseen='' asked=''
+  key "$phase" etcd-members
+  case " $value" in *" $node="*) look_at_members "$value" ;; esac
+  key "$phase" control-planes
+  case " $value " in *" $node "*) look_at_api "$value" ;; esac
+  [ -z "$bad$unseen" ]
+}
+
+# look_at_api 'NODE …': the other control planes, as the API knows them
+look_at_api() {
+  # shellcheck disable=SC2086 # to be split: names of nodes
+  set -- $1
+  if [ ! -f "$admin" ] || ! command -v kubectl >/dev/null 2>&1; then
+    [ $# = 1 ] || unseen="$unseen$nl  control planes: that takes kubectl and ${admin#"$root"}"
+    return 0
+  fi
+  if ! ask_others >"$work/others" 2>"$work/why"; then
+    [ $# = 1 ] || { asked=1 && unseen="$unseen$nl  control planes: kubectl says $(sed '$!d' "$work/why" | visible)"; }
+    return 0
+  fi
+  bad=$bad$(awk -v me="$node" '$1 != me && $NF != "True" { printf "\n  %s %s %s", $1, $2, ($NF == $2 ? "unknown" : $NF) }' "$work/others")
+  for other; do
+    [ "$other" = "$node" ] || NAME=$other awk '$1 == ENVIRON["NAME"] { found = 1 } END { exit !found }' "$work/others" ||
+      unseen="$unseen$nl  $other: the API knows no Node of this name with the label of control planes, and no pod of one on it"
+  done
+}
+
+# look_at_members 'NODE=URL …': the same for etcd, of which the API does not know where it is no pod: each other member is
 # asked for its health, with this member's own certificate
 look_at_members() {
-  asked='' text='' pid=''
+  pid=''
   for process in "$processes"/[0-9]*; do
     read -r comm 2>/dev/null <"$process/comm" || continue
     [ "$comm" != etcd ] || pid=${process##*/}
   done
-  if [ -n "$pid" ] && command -v curl >/dev/null 2>&1; then
-    asked=1
-    for member in $1; do
-      [ "${member%%=*}" = "$node" ] || member_healthy "$pid" "${member#*=}" || text="$text${text:+$nl}  ${member%%=*}: $seen"
-    done
-    [ -n "$text" ] || return 0
-    why="another etcd member is not healthy; two at once cost the quorum. Repair it, then start again:$nl$text"
-    return 1
-  fi
-  text="whether the other etcd members are healthy"
-  why="this phase takes one member at a time, and from here it cannot be seen $text (that takes curl and a running etcd). See that they are, then add --i-checked"
-  return 1
+  for member in $1; do
+    case $member in "$node="*) continue ;; esac
+    if [ -z "$pid" ] || [ "${member#*=}" = - ] || ! command -v curl >/dev/null 2>&1; then
+      unseen="$unseen$nl  etcd on ${member%%=*}: that takes curl, an etcd that runs here and an https URL of the member"
+    elif ! member_healthy "$pid" "${member#*=}"; then
+      asked=1 bad="$bad$nl  ${member%%=*}: $seen"
+    fi
+  done
 }
 
 ask_others() {
