@@ -299,17 +299,21 @@ fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+/// A folder in memory, where there is one.
+fn fixture_folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
+    dir.expect("temporary folder")
+}
+
 impl Fixture {
     fn new(phases: &[(&str, Vec<Action>)]) -> Self {
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() {
-            TempDir::new_in(memory)
-        } else {
-            TempDir::new()
-        }
-        .expect("temporary folder");
         let fixture = Self {
-            dir,
+            dir: fixture_folder(),
             runs: AtomicUsize::new(0),
         };
         fixture.write_lib();
@@ -546,6 +550,29 @@ impl Fixture {
             text(&output)
         );
         assert_same(&files(root), &before, "a refused run changed something");
+    }
+
+    /// The same with other programs before those that stand in for the node's.
+    fn run_with(
+        &self,
+        programs: &[(&str, &str)],
+        shell: &[&str],
+        phase: &str,
+        verb: &str,
+        root: &Path,
+        more: &[&str],
+    ) -> Output {
+        let bin = root.with_extension("more");
+        let _ = fs::remove_dir_all(&bin);
+        for (name, source) in programs {
+            program(&bin.join(name), source);
+        }
+        let mut command = self.on_node(shell, phase, verb, root);
+        let others = self.dir.path().join("bin");
+        let path = std::env::var("PATH").expect("PATH");
+        let path = format!("{}:{}:{path}", bin.display(), others.display());
+        let output = command.args(more).env("PATH", path).output();
+        output.expect("the shell runs")
     }
 
     fn succeeds(
@@ -1015,6 +1042,120 @@ fn a_lock_is_respected_while_its_holder_lives() {
         let taken = fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         assert!(taken.contains("taking over"), "{taken}");
         assert!(!root.join("var/lib/carota/2026-11/lock").exists());
+    });
+}
+
+/// Two runs find the lock of a killed one. The quicker takes it over while the slower still believes what it has read.
+#[test]
+fn a_lock_that_was_just_taken_over_is_given_back() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let lock = root.join("var/lib/carota/2026-11/lock");
+        put(&lock, &format!("{} 1\n", std::process::id()));
+        let quicker = "#!/bin/sh\nfor last; do :; done\ncase $last in */lock.stale.*) rm \"${last%.stale.*}\"; echo '7 quicker' >\"${last%.stale.*}\" ;; esac\nexec /usr/bin/mv \"$@\"\n";
+        let before = files(&root);
+        let output = fixture.run_with(&[("mv", quicker)], shell, FIRST, "apply", &root, &[]);
+        says(&output, 16, &["another run took"]);
+        assert_same(&files(&root), &before, "a run without the lock");
+        let held = fs::read_to_string(&lock).expect("the lock is there again");
+        assert_eq!(held, "7 quicker\n");
+        let folder = fs::read_dir(lock.parent().expect("folder")).expect("folder");
+        let names = folder.map(|entry| entry.expect("entry").file_name().into_string());
+        let locks: Vec<_> = names
+            .flatten()
+            .filter(|name| name.starts_with("lock"))
+            .collect();
+        assert_eq!(locks, ["lock"]);
+    });
+}
+
+/// The folder of a kubeconfig may be a user's own, who puts something in the way of root.
+#[test]
+fn what_someone_puts_in_the_way_of_a_write_is_not_followed() {
+    let fixture = two_phases();
+    let victim = fixture.dir.path().join("victim");
+    in_every_shell(|shell| {
+        let victim = victim.join(shell[0]);
+        put(&victim.join("new"), "root's own\n");
+        put(&victim.join("file"), "root's own\n");
+        let whole = tree(&victim);
+        for verb in ["apply", "rollback"] {
+            let root = fixture.node();
+            if verb == "rollback" {
+                fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+            }
+            let before = files(&root);
+            let folder = below(&root, "/etc/kubernetes");
+            let way = folder.join(".carota-new");
+            // Before the run: it is taken away.
+            for planted in [&victim.join("file"), &victim] {
+                symlink(planted, &way).expect("link");
+                let copy = copy_of(&fixture, &root);
+                fixture.succeeds(shell, FIRST, verb, &copy, &[]);
+                assert_same(&tree(&victim), &whole, verb);
+                fs::remove_file(&way).expect("link");
+            }
+            // Meanwhile, as each write begins: a link in place of the new directory, one's own, and a link in place of
+            // the folder around it.
+            let plant = format!("ln -s '{}' \"$last\"", victim.display());
+            let own = "mkdir -m 0755 \"$last\"; echo x >\"$last/new\"".to_owned();
+            let moved = format!(
+                "mv \"${{last%/*}}\" \"${{last%/*}}.away\"; ln -s '{}' \"${{last%/*}}\"",
+                victim.display()
+            );
+            let swapped = "exec 3>&1; /usr/bin/mkdir \"$@\"; mv \"$last\" \"$last.mine\"; mkdir -m 0755 \"$last\"; exit 0".to_owned();
+            for what in [plant, own, moved, swapped] {
+                let root = copy_of(&fixture, &root);
+                let meddler = format!(
+                    "#!/bin/sh\nPATH=/usr/bin:/bin\nfor last; do :; done\ncase $last in */etc/kubernetes/.carota-new) {what} ;; esac\nexec mkdir \"$@\"\n"
+                );
+                let with = [("mkdir", meddler.as_str())];
+                let output = fixture.run_with(&with, shell, FIRST, verb, &root, &[]);
+                says(&output, 13, &["was changed by someone else just now"]);
+                let _ = fs::remove_dir(victim.join(".carota-new"));
+                assert_same(&tree(&victim), &whole, &what);
+                let admin = if what.starts_with("mv") {
+                    "/etc/kubernetes.away/admin.conf"
+                } else {
+                    ADMIN
+                };
+                let known = Some(&Entry::File {
+                    bytes: content(&root, admin).into_bytes(),
+                    mode: 0o600,
+                    owner: fs::metadata(below(&root, admin))
+                        .map(|meta| (meta.uid(), meta.gid()))
+                        .expect("meta"),
+                });
+                assert_eq!(before.get(&ADMIN[1..]), known, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn folders_are_made_up_to_the_top() {
+    in_every_shell(|shell| {
+        // The function alone, with a folder above all others that is missing.
+        let node = fs::read_to_string(repository("templates/lib/node.sh")).expect("node.sh");
+        let start = node.find("\nmake_dirs() {").expect("the function");
+        let end = start + node[start..].find("\n}\n").expect("its end") + 3;
+        let script = format!(
+            "set -eu\nroot='' state=$1 phase=x\nflush() {{ :; }}\nmkdir() {{ echo \"mkdir $*\"; }}\n{}make_dirs /not-here/a/b\n",
+            &node[start..end]
+        );
+        let state = fixture_folder();
+        fs::create_dir(state.path().join("x")).expect("folder");
+        let mut command = Command::new("timeout");
+        command
+            .args(["10"])
+            .args(shell)
+            .args(["-c", &script, "sh"])
+            .arg(state.path());
+        let output = command.output().expect("the shell runs");
+        let made =
+            "mkdir -m 0755 /not-here\nmkdir -m 0755 /not-here/a\nmkdir -m 0755 /not-here/a/b\n";
+        assert_eq!(text(&output), made, "{shell:?}");
     });
 }
 
@@ -1784,6 +1925,246 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         fixture.refused(shell, FIRST, "apply", &root, &[], (10, "not a name"));
         assert!(!fixture.dir.path().join("home/canary").exists());
     });
+}
+
+/// Members that are units of systemd: the API knows nothing of them, whatever it says of the control planes.
+#[test]
+fn the_other_members_of_etcd_are_asked_beside_the_api() {
+    let fixture = two_phases();
+    set_key(&fixture, FIRST, "serial", "1");
+    set_key(&fixture, FIRST, "control-planes", "cp-1 cp-2");
+    let members = "cp-1=https://10.0.0.1:2379 cp-2=https://10.0.0.2:2379";
+    set_key(&fixture, FIRST, "etcd-members", members);
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let cluster = root.with_extension("cluster");
+        put(&cluster.join("nodes"), "cp-2 node True\n");
+        put(&cluster.join("static-pods"), "");
+        let curl = format!(
+            "#!/bin/sh\nfor last; do :; done\necho \"$*\" >>'{0}/asked'\ncase $last in https://10.0.0.2:2379/health) cat '{0}/health' ;; *) echo 200 ;; esac\n",
+            cluster.display().to_string().replace('\'', "'\\''")
+        );
+        let run = |verb: &str, more: &[&str]| {
+            let bin = root.with_extension("more");
+            program(&bin.join("curl"), &curl);
+            let others = fixture.dir.path().join("bin");
+            let path = std::env::var("PATH").expect("PATH");
+            let path = format!("{}:{}:{path}", bin.display(), others.display());
+            let mut command = fixture.on_node(shell, FIRST, verb, &root);
+            command
+                .args(more)
+                .env("PATH", path)
+                .env("CLUSTER", &cluster);
+            command.output().expect("the shell runs")
+        };
+        put(&cluster.join("health"), "503\n");
+        let start = files(&root);
+        // There is no etcd here to ask with.
+        says(
+            &run("apply", &[]),
+            20,
+            &["  etcd on cp-2: ", "then add --i-checked"],
+        );
+        let process = root.join("proc/77");
+        put(&process.join("comm"), "etcd\n");
+        put(&process.join("environ"), "");
+        put(
+            &process.join("cmdline"),
+            "/etcd\0--trusted-ca-file=/ca\0--peer-cert-file\0/peer.crt\0--peer-key-file=/peer.key\0",
+        );
+        let sure = ["--i-checked", "--timeout", "1"];
+        let bad = "  cp-2: https://10.0.0.2:2379/health answers 503";
+        says(&run("apply", &sure), 20, &[bad, "--ack others-not-ready"]);
+        put(&cluster.join("health"), "200\n");
+        // The API is believed no less.
+        put(&cluster.join("nodes"), "cp-2 node False\n");
+        says(&run("apply", &sure), 20, &["  cp-2 node False"]);
+        assert_same(&files(&root), &start, "a run that was stopped");
+        put(&cluster.join("nodes"), "cp-2 node True\n");
+        says(&run("apply", &[]), 0, &["is done"]);
+        says(&run("rollback", &[]), 0, &["rolled back"]);
+        let asked = fs::read_to_string(cluster.join("asked")).expect("asked");
+        let of = |what: &str| format!("{what}{}", root.display());
+        for line in asked.lines().filter(|line| line.contains(":2379/")) {
+            assert!(line.starts_with("-q --noproxy * "), "{line}");
+            assert!(line.contains(&of("--key ")), "{line}");
+            assert!(!line.contains("10.0.0.1:"), "{line}");
+        }
+    });
+}
+
+const UNIT: &str = "/etc/systemd/system/kube-apiserver.service";
+
+/// A phase that writes the unit of an API server and restarts it, and a node that has it.
+fn unit_fixture() -> Fixture {
+    Fixture::new(&[(
+        FIRST,
+        vec![
+            Action::write(1, UNIT, 0o644, "-", Some("old\n"), "new\n"),
+            Action::restart(1, "unit:kube-apiserver.service", None),
+        ],
+    )])
+}
+
+fn unit_node(fixture: &Fixture, flags: &str) -> PathBuf {
+    let root = fixture.node();
+    put(&below(&root, UNIT), "old\n");
+    fs::set_permissions(below(&root, UNIT), fs::Permissions::from_mode(0o644)).expect("mode");
+    put(&root.join("var/flags"), flags);
+    let call = ["restart", "kube-apiserver.service"];
+    let mut systemctl = Command::new(fixture.dir.path().join("bin/systemctl"));
+    let done = systemctl.args(call).env("SANDBOX", &root).status();
+    assert!(done.expect("stand-in").success());
+    root
+}
+
+#[test]
+fn a_unit_that_starts_again_and_again_is_not_taken_for_running() {
+    let fixture = unit_fixture();
+    in_every_shell(|shell| {
+        let root = unit_node(&fixture, "--secure-port=0\n");
+        let crashes = root.join("var/crashes");
+        put(&crashes, "");
+        let wanted = ["kube-apiserver.service does not keep running: its process was "];
+        let short = ["--timeout", "0"];
+        says(
+            &fixture.run(shell, FIRST, "apply", &root, &short),
+            23,
+            &wanted,
+        );
+        says(
+            &fixture.run(shell, FIRST, "verify", &root, &short),
+            23,
+            &wanted,
+        );
+        // One that systemd waits to start again is not active.
+        put(&crashes, "not active\n");
+        let wanted = ["kube-apiserver.service is not active"];
+        says(
+            &fixture.run(shell, FIRST, "verify", &root, &short),
+            23,
+            &wanted,
+        );
+        fs::remove_file(crashes).expect("file");
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        fixture.succeeds(shell, FIRST, "verify", &root, &[]);
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
+    });
+}
+
+#[test]
+fn an_api_server_that_is_a_unit_is_asked_for_its_health_and_its_certificate() {
+    let fixture = unit_fixture();
+    in_every_shell(|shell| {
+        let flags =
+            "--bind-address=10.0.0.5\n--secure-port\n7443\n--tls-cert-file=/etc/server.crt\n";
+        let root = unit_node(&fixture, flags);
+        let here = root.display().to_string().replace('\'', "'\\''");
+        let curl = format!(
+            "#!/bin/sh\nfor last; do :; done\necho \"$last\" >>'{here}/var/asked'\ncat '{here}/var/health'\n"
+        );
+        let openssl = format!(
+            "#!/bin/sh\nif [ \"$1\" = s_client ]; then echo \"$3\" >>'{here}/var/asked'; cat '{here}/var/served'; else exec /usr/bin/openssl \"$@\"; fi\n"
+        );
+        let programs = [("curl", curl.as_str()), ("openssl", openssl.as_str())];
+        let run = |verb: &str, more: &[&str]| {
+            fixture.run_with(&programs, shell, FIRST, verb, &root, more)
+        };
+        let certificate = |name: &str| {
+            let made = Command::new("openssl")
+                .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj".split(' '))
+                .arg(format!("/CN={name}"))
+                .output();
+            String::from_utf8(made.expect("openssl").stdout).expect("PEM")
+        };
+        put(&root.join("etc/server.crt"), &certificate("new"));
+        put(&root.join("var/served"), &certificate("old"));
+        put(&root.join("var/health"), "500\n");
+        let short = ["--timeout", "0"];
+        let wanted = ["after 0 s https://10.0.0.5:7443/readyz answers 500"];
+        says(&run("apply", &short), 23, &wanted);
+        put(&root.join("var/health"), "401\n");
+        let wanted = ["10.0.0.5:7443 does not serve the certificate in /etc/server.crt"];
+        says(&run("verify", &short), 23, &wanted);
+        fs::copy(root.join("etc/server.crt"), root.join("var/served")).expect("file");
+        says(&run("apply", &[]), 0, &["is done"]);
+        says(&run("verify", &[]), 0, &["verified"]);
+        let asked = content(&root, "/var/asked");
+        let expected = ["https://10.0.0.5:7443/readyz", "10.0.0.5:7443"];
+        assert!(
+            asked.lines().all(|line| expected.contains(&line)),
+            "{asked}"
+        );
+    });
+}
+
+#[test]
+fn a_kubelet_is_asked_for_its_health_where_the_plan_says_or_nowhere() {
+    let fixture = two_phases();
+    let changes = fixture.plan().join(FIRST).join("CHANGES");
+    let whole = fs::read_to_string(&changes).expect("CHANGES");
+    let line = "\trestart\tkubelet\t-\t-\t-\t";
+    for (health, asked) in [("http://[::1]:10348/healthz", true), ("-", false)] {
+        put(
+            &changes,
+            &whole.replace(&format!("{line}-"), &format!("{line}{health}")),
+        );
+        fixture.seal();
+        in_every_shell(|shell| {
+            let root = fixture.node();
+            let here = root.display().to_string().replace('\'', "'\\''");
+            // No kubelet tells anything at the usual port.
+            let curl = format!(
+                "#!/bin/sh\nfor last; do :; done\necho \"$last\" >>'{here}/var/asked'\ncase $last in *:10248/*) echo 000 ;; *) echo 200 ;; esac\n"
+            );
+            for verb in ["apply", "verify", "rollback"] {
+                let output = fixture.run_with(&[("curl", &curl)], shell, FIRST, verb, &root, &[]);
+                says(&output, 0, &[]);
+            }
+            let said = content(&root, "/var/asked");
+            assert_eq!(said.lines().any(|line| line == health), asked, "{said}");
+            assert!(!said.contains("10248"), "{said}");
+        });
+    }
+}
+
+/// A server of this cluster is asked itself, whatever proxy there is.
+#[test]
+fn no_proxy_is_asked_for_health() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let curl = "#!/bin/sh\ncase $* in '-q --noproxy * '*) echo 200 ;; *) echo 502 ;; esac\n";
+        // As GNU's and busybox's say it: the second is a server that knows nobody without a certificate.
+        let wget = "#!/bin/sh\n[ -z \"${http_proxy-}${https_proxy-}${all_proxy-}${HTTPS_PROXY-}\" ] || { echo 'wget: error 502' >&2; exit 8; }\nfor last; do :; done\ncase $last in https:*) echo 'wget: server returned error: HTTP/1.1 401 Unauthorized' >&2; exit 8 ;; esac\n";
+        let tools = fixture.dir.path().join(format!("only {}", shell[0]));
+        fs::create_dir(&tools).expect("folder");
+        for name in tools_and_shells() {
+            symlink(where_is(&name), tools.join(name)).expect("link");
+        }
+        for (name, source) in [("curl", curl), ("wget", wget)] {
+            let root = fixture.node();
+            let bin = root.with_extension("more");
+            program(&bin.join(name), source);
+            program(&bin.join("sleep"), "#!/bin/sh\n");
+            let path = format!("{}:{}", bin.display(), tools.display());
+            for verb in ["apply", "verify"] {
+                let mut command = fixture.on_node(shell, FIRST, verb, &root);
+                command
+                    .env("PATH", &path)
+                    .env("http_proxy", "http://proxy:3128");
+                command
+                    .env("https_proxy", "http://proxy:3128")
+                    .env("HTTPS_PROXY", "http://proxy:3128");
+                says(&command.output().expect("the shell runs"), 0, &[]);
+            }
+        }
+    });
+}
+
+/// What the scripts ask for, and what their tests run by.
+fn tools_and_shells() -> Vec<String> {
+    let shells = ["dash", "bash", "busybox", "sh", "env"].map(str::to_owned);
+    tools().into_iter().chain(shells).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The kubelet's configuration file.
 //!
-//! Knows the few fields of `KubeletConfiguration` that name certificates, and the directory of
-//! static pods. Does not know defaults that depend on the kubelet's flags or version.
+//! Knows the few fields of `KubeletConfiguration` that name certificates, the directory of
+//! static pods, and where the kubelet tells whether it is healthy. Does not know defaults that depend on the kubelet's flags or version.
 
 use crate::diagnostic::{Place, Result};
 use crate::edit::yaml::{Document, Node, Step};
@@ -21,6 +21,10 @@ pub struct KubeletConfig {
     pub tls_private_key_file: Option<String>,
     /// `staticPodPath`.
     pub static_pod_path: Option<String>,
+    /// `healthzPort`, as it is spelled.
+    pub healthz_port: Option<String>,
+    /// `healthzBindAddress`.
+    pub healthz_bind_address: Option<String>,
     doc: Document,
 }
 
@@ -55,6 +59,8 @@ impl KubeletConfig {
             tls_cert_file: path(root, "tlsCertFile")?,
             tls_private_key_file: path(root, "tlsPrivateKeyFile")?,
             static_pod_path: path(root, "staticPodPath")?,
+            healthz_port: path(root, "healthzPort")?,
+            healthz_bind_address: path(root, "healthzBindAddress")?,
             doc,
         })
     }

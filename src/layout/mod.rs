@@ -10,6 +10,7 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -391,6 +392,8 @@ pub struct Kubelet {
     pub rotates: bool,
     /// Where it keeps certificates that it had signed.
     pub certificates: Option<NodePath>,
+    /// Where on its host it tells whether it is healthy; None where it has no such port.
+    pub health: Option<SocketAddr>,
     /// Its configuration file, where there is one.
     config: Option<NodePath>,
     /// Its unit with drop-ins and environment files.
@@ -652,6 +655,17 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         // A flag without a value is on.
         Ok(flag.map_or(configured, |flag| flag.value.as_deref() != Some("false")))
     };
+    let text = |name: &str, of: fn(&KubeletConfig) -> &Option<String>| {
+        let configured = config.as_ref().and_then(|(_, c)| of(c).clone());
+        Ok(loaded
+            .flag(name)?
+            .and_then(|flag| flag.value)
+            .or(configured))
+    };
+    let health = health_address(
+        text("healthz-bind-address", |c| &c.healthz_bind_address)?.as_deref(),
+        text("healthz-port", |c| &c.healthz_port)?.as_deref(),
+    );
     Ok(Some(Kubelet {
         node: node.clone(),
         kubeconfig: path_flag("kubeconfig")?,
@@ -662,9 +676,23 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         serving_is_signed: switch("rotate-server-certificates", |c| c.server_tls_bootstrap)?,
         rotates: switch("rotate-certificates", |c| c.rotate_certificates)?,
         certificates: path_flag("cert-dir")?,
+        health,
         config: config.map(|(path, _)| path),
         sources: loaded.files().cloned().collect(),
     }))
+}
+
+/// Where a kubelet tells whether it is healthy, from inside of its host, with the defaults of
+/// pkg/kubelet/apis/config/v1beta1/defaults.go. None where it is told not to, or at what is no address.
+fn health_address(address: Option<&str>, port: Option<&str>) -> Option<SocketAddr> {
+    let port = port.map_or(Some(10248), |port| port.parse().ok())?;
+    let address: IpAddr = address.unwrap_or("127.0.0.1").parse().ok()?;
+    let address = match address {
+        all if !all.is_unspecified() => all,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    (port != 0).then(|| SocketAddr::new(address, port))
 }
 
 /// The workload that made a pod: its DaemonSet, StatefulSet, or the Deployment of its `ReplicaSet`. None for other owners,
@@ -690,4 +718,22 @@ pub fn kubelet_flags(state: &State, node: &NodeName) -> Result<Vec<Flag>> {
         None => None,
     };
     loaded.map_or(Ok(Vec::new()), |loaded| loaded.flags())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_is_asked_for_its_health_where_it_listens() {
+        let at = |address, port| health_address(address, port).map(|at| at.to_string());
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(at(None, None), some("127.0.0.1:10248"));
+        assert_eq!(at(Some("0.0.0.0"), Some("10348")), some("127.0.0.1:10348"));
+        assert_eq!(at(Some("::"), None), some("[::1]:10248"));
+        assert_eq!(at(Some("10.0.0.7"), None), some("10.0.0.7:10248"));
+        for (address, port) in [(None, "0"), (None, "-1"), (None, "x"), (Some("$(x)"), "1")] {
+            assert_eq!(at(address, Some(port)), None);
+        }
+    }
 }

@@ -2,11 +2,13 @@
 //! private files a node needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::set_name;
+use crate::diagnostic::Result;
 use crate::digest::sha256;
-use crate::layout::unit_of;
+use crate::layout::{self, unit_of};
 use crate::names::{NodeName, NodePath};
 use crate::phases::{Act, Done};
 use crate::rotation::{Rotation, references};
@@ -44,7 +46,10 @@ enum What {
         hash: String,
     },
     RestartUnit(NodePath),
-    RestartKubelet,
+    RestartKubelet {
+        /// Where it is asked for its health; None where it has no port for that.
+        health: Option<SocketAddr>,
+    },
     Forget,
 }
 
@@ -56,7 +61,7 @@ impl Action {
                 let name = path.file_name();
                 Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem))
             }
-            What::RestartKubelet => Some("kubelet"),
+            What::RestartKubelet { .. } => Some("kubelet"),
             _ => None,
         }
     }
@@ -76,11 +81,11 @@ pub struct Changes {
 }
 
 /// Derives them from the states on both sides of each step.
-pub fn of(rotation: &Rotation, done: &Done) -> Changes {
+pub fn of(rotation: &Rotation, done: &Done) -> Result<Changes> {
     let mut actions = Vec::new();
     let mut before = &done.before;
     for (index, step) in done.outcome.steps.iter().enumerate() {
-        actions.extend(of_step(rotation, index + 1, before, &step.after));
+        actions.extend(of_step(rotation, index + 1, before, &step.after)?);
         before = &step.after;
     }
     if done.phase.act == Act::Finish && !actions.is_empty() {
@@ -91,7 +96,7 @@ pub fn of(rotation: &Rotation, done: &Done) -> Changes {
             what: What::Forget,
         });
     }
-    named(rotation, actions)
+    Ok(named(rotation, actions))
 }
 
 /// What the preflight compares: every file that any phase touches, as the snapshot shows it.
@@ -142,7 +147,7 @@ fn named(rotation: &Rotation, actions: Vec<Action>) -> Changes {
 }
 
 /// The actions of one step, equal ones merged, in the order in which a node carries them out.
-fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> Vec<Action> {
+fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> Result<Vec<Action>> {
     let mut merged: BTreeMap<(u8, NodePath, What), BTreeSet<NodeName>> = BTreeMap::new();
     let restarted = after.restarted_since(before);
     let manifests: BTreeSet<(&NodeName, &NodePath)> = restarted
@@ -188,7 +193,8 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
                 let Ok(path) = NodePath::new("/kubelet") else {
                     continue;
                 };
-                (2, path, What::RestartKubelet, node)
+                let health = layout::kubelet(after, node)?.and_then(|kubelet| kubelet.health);
+                (2, path, What::RestartKubelet { health }, node)
             }
             Process::Workload(_) | Process::User(_) => continue,
         };
@@ -201,14 +207,14 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> V
     ordered.sort_by_key(|((rank, path, what), nodes)| {
         let restart = matches!(
             what,
-            What::RestartPod { .. } | What::RestartUnit(_) | What::RestartKubelet
+            What::RestartPod { .. } | What::RestartUnit(_) | What::RestartKubelet { .. }
         );
         (*rank, path.clone(), restart, nodes.first().cloned())
     });
-    ordered
-        .into_iter()
+    let actions = ordered.into_iter();
+    Ok(actions
         .map(|((_, _, what), nodes)| Action { step, nodes, what })
-        .collect()
+        .collect())
 }
 
 fn file_change(
@@ -284,8 +290,9 @@ impl Changes {
                         let unit = path.file_name();
                         format!("{step}\t{set}\trestart\tunit:{unit}\t-\t-\t-\t-\t-\n")
                     }
-                    What::RestartKubelet => {
-                        format!("{step}\t{set}\trestart\tkubelet\t-\t-\t-\t-\t-\n")
+                    What::RestartKubelet { health } => {
+                        let health = health.map_or("-".to_owned(), |at| format!("http://{at}/healthz"));
+                        format!("{step}\t{set}\trestart\tkubelet\t-\t-\t-\t{health}\t-\n")
                     }
                     What::Forget => format!("{step}\t{set}\tforget\t-\t-\t-\t-\t-\t-\n"),
                 }

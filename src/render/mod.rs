@@ -155,7 +155,7 @@ impl<'a> Renderer<'a> {
             return None;
         }
         let changes = changes::of(self.rotation, &done);
-        Some(self.directory(done, changes))
+        Some(changes.and_then(|changes| self.directory(done, changes)))
     }
 
     fn directory(&self, done: Arc<Done>, changes: Changes) -> Result<Rendered> {

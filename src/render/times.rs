@@ -40,8 +40,8 @@ const ETCD: Assumption = Assumption {
 };
 const KUBELET: Assumption = Assumption {
     what: "restart of a kubelet",
-    seconds: 5,
-    source: SEEN,
+    seconds: 15,
+    source: "slowest seen on the same cluster, and the ten seconds after which lib/process.sh looks whether it still runs",
 };
 /// Only before 1.21: a kubelet takes no notice of the end of a startup probe by itself, so that whoever
 /// waits for the pod waits for its next look at all pods. API servers have a readiness probe, of whose

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Stands in for systemctl and for the kubelet: keeps processes as directories of $SANDBOX/proc.
-# With a file $SANDBOX/stubborn the kubelet "refuses" every manifest.
+# With a file $SANDBOX/stubborn the kubelet "refuses" every manifest. With $SANDBOX/var/crashes a unit has ended, and was
+# started again, each time that somebody looks; what the file says, it is. $SANDBOX/var/flags are its flags, a word a line.
 set -eu
 PATH=/usr/bin:/bin # not the stand-ins of the fault injection
 start() { # start PROGRAM: a new process, its command line on standard input
@@ -25,13 +26,17 @@ case $1 in
     sed -n "/command:/,/image:/s/^    - //p" "$2" | start kube-apiserver
     ;;
   restart)
-    stop "$2"
-    printf '%s\n' "/usr/bin/$2" | start "$2"
+    name=${2%.service}
+    stop "$name"
+    { printf '%s\n' "/usr/bin/$name" && cat "$SANDBOX/var/flags" 2>/dev/null || :; } | start "$name"
     ;;
+  is-active) [ ! -s "$SANDBOX/var/crashes" ] ;;
   show)
+    [ ! -e "$SANDBOX/var/crashes" ] || "$0" restart "$4"
+    name=$(printf '%.15s' "${4%.service}")
     for process in "$SANDBOX"/proc/[0-9]*; do
       read -r comm 2>/dev/null <"$process/comm" || continue
-      [ "$comm" != "$4" ] || echo "MainPID=${process##*/}"
+      [ "$comm" != "$name" ] || echo "MainPID=${process##*/}"
     done
     ;;
 esac
