@@ -760,6 +760,9 @@ fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
         fixture.succeeds(shell, SECOND, "apply", &root, &[]);
         assert_eq!(content(&root, ADMIN), kubeconfig("NEWEST"));
         fixture.succeeds(shell, SECOND, "verify", &root, &[]);
+        // Whoever goes through all phases again comes past this one.
+        let again = fixture.succeeds(shell, FIRST, "verify", &root, &[]);
+        assert!(again.contains("begun since: 02-second. "), "{again}");
         let again = fixture.succeeds(shell, FIRST, "apply", &root, &[]);
         assert!(
             again.contains("already done on cp-1, and 02-second after it; nothing to do"),
@@ -779,6 +782,56 @@ fn a_phase_is_applied_verified_and_rolled_back_to_the_same_bytes() {
         assert_same(&files(&root), &start, "rolled back");
         let again = fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
         assert!(again.contains("nothing to do"), "{again}");
+    });
+}
+
+#[test]
+fn what_a_later_phase_has_changed_is_not_for_an_earlier_one_to_verify() {
+    let fixture = two_phases();
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        let said = fixture.succeeds(shell, FIRST, "verify", &root, &[]);
+        assert!(!said.contains("begun since"), "{said}");
+        assert!(said.contains("kubelet runs as it should"), "{said}");
+        // Begun, and stopped in the middle.
+        put(&root.join("stubborn"), "");
+        let stopped = fixture.run(shell, SECOND, "apply", &root, &["--timeout", "0"]);
+        says(&stopped, 23, &["still runs: kube-apiserver"]);
+        let said = fixture.succeeds(shell, FIRST, "verify", &root, &["--timeout", "0"]);
+        assert!(said.contains("begun since: 02-second. "), "{said}");
+        // The static pod is the later phase's, the kubelet is not.
+        assert!(!said.contains("kube-apiserver.yaml runs"), "{said}");
+        assert!(said.contains("kubelet runs as it should"), "{said}");
+        // Nor is what it leaves alone.
+        put(&below(&root, BOOT), &bootstrap("EDITED"));
+        fixture.refused(shell, FIRST, "verify", &root, &[], (24, BOOT));
+    });
+}
+
+#[test]
+fn the_clusters_half_is_not_verified_once_a_later_phase_was_begun() {
+    let fixture = cluster_fixture();
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("later {}", shell[0]));
+        record_api(&folder);
+        let root = folder.join("root");
+        fs::create_dir(&root).expect("folder");
+        let verify = || {
+            let root = ["--root", root.to_str().expect("UTF-8")];
+            on_cluster(&fixture, shell, "verify", &folder, &root)
+        };
+        says(&verify(), 24, &["the cluster is not as phase 01-first"]);
+        // As the journal of the cluster says, or that of the node that this machine is.
+        for journal in [
+            folder.join("state/2026-11"),
+            root.join("var/lib/carota/2026-11"),
+        ] {
+            put(&journal.join(SECOND).join("began"), "1\n");
+            says(&verify(), 0, &["begun since: 02-second. "]);
+            fs::remove_dir_all(&journal).expect("journal");
+        }
+        says(&verify(), 24, &["the cluster is not as phase 01-first"]);
     });
 }
 

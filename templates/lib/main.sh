@@ -264,6 +264,19 @@ open_journal() {
   journal "begins, plan $digest"
 }
 
+# begun_since JOURNAL…: sets `later` to the phases after this one that were begun, as these journals say
+begun_since() {
+  later=''
+  for journal; do
+    for name in "$plan"/[0-9][0-9]-*; do
+      name=${name##*/}
+      [ "${name%%-*}" -gt "${phase%%-*}" ] || continue
+      phase_state "$name" "$journal"
+      case "$value $later " in no\ * | *" $name "*) ;; *) later=$later${later:+ }$name ;; esac
+    done
+  done
+}
+
 # phase_state PHASE [JOURNAL]: sets `value` to what a journal says of a phase
 phase_state() {
   set -- "${2:-$state}/$1"

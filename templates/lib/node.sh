@@ -495,11 +495,7 @@ run_apply() {
 
 # survey_done: a run after success changes nothing, but notices what has changed since
 survey_done() {
-  later=''
-  for name in "$plan"/[0-9][0-9]-*; do
-    name=${name##*/}
-    [ "${name%%-*}" -le "${phase%%-*}" ] || { phase_state "$name" && [ "$value" = no ] || later=$name; }
-  done
+  begun_since "$state"
   if [ -z "$later" ]; then
     differences=''
     survey
@@ -513,7 +509,7 @@ survey_done() {
 compare() {
   case $op in write | remove | check) ;; *) return 0 ;; esac
   last=$(awk -F'\t' -v at="$at" '$2 == at && $5 != "restart" { n = $1 } END { print n }' "$work/actions")
-  [ "$n" = "$last" ] || return 0
+  [ "$n" = "$last" ] && ! is_anothers || return 0
   found=$(awk -F'\t' -v at="$at" '$1 == at { print $2, $3 + 0, $4 }' "$work/now")
   wanted="$post ${mode#0} $owner"
   [ "$op" != check ] || wanted="$pre ${mode#0} $owner"
@@ -590,6 +586,11 @@ run_verify() {
   open_journal
   phase_state "$phase"
   say "journal: phase $phase on $node: $value"
+  begun_since "$state"
+  for name in $later; do
+    actions "$name"
+  done >"$work/later"
+  [ -z "$later" ] || say "begun since: $later. What those change is theirs to verify, and is not looked at"
   differences=''
   survey
   each_action compare "$work/todo"
@@ -598,8 +599,13 @@ run_verify() {
   say "verified: the files and processes of $node are as phase $phase leaves them"
 }
 
+# is_anothers: a phase that was begun since changes, or restarts, the same
+is_anothers() {
+  [ -s "$work/later" ] && WHAT=$path awk -F'\t' '$6 == ENVIRON["WHAT"] { found = 1 } END { exit !found }' "$work/later"
+}
+
 verify_process() {
-  [ "$op" = restart ] || return 0
+  [ "$op" = restart ] && ! is_anothers || return 0
   restart look
   say "$path runs as it should"
 }
