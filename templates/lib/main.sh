@@ -228,7 +228,7 @@ started_at() {
 finish() {
   status=$?
   trap - EXIT
-  [ -z "$temporary" ] || rm -f "$temporary"
+  [ -z "$temporary" ] || rm -rf "$temporary"
   [ -z "$work" ] || rm -rf "$work"
   [ "$status" = 0 ] || [ -n "$told" ] || [ "$code" != 0 ] ||
     printf 'carota: a command failed (see above). No file is half-written: start again to go on, or go back with rollback.sh\n' >&2
@@ -460,7 +460,11 @@ main() {
   tools
   [ -z "$root" ] || root=$(CDPATH='' cd -- "$root" && pwd -P) || die 2 "--root: no such directory"
   root=${root%/}
-  [ -n "$secrets" ] || secrets=${plan%/*}/secrets
+  case $secrets in
+    '') secrets=${plan%/*}/secrets ;;
+    /*) ;;
+    *) secrets=$(pwd)/$secrets ;;
+  esac
   if [ "$side" = cluster ]; then
     state=${state:-${HOME:-/root}/.carota}/$id other_state=$root/var/lib/carota/$id
     # shellcheck source=/dev/null

@@ -79,6 +79,7 @@ check_path() { # a table is hostile until it has been looked at
 # look N PATH: what is at PATH now, as a line `n sha256-of-public-form mode owner` in $work/now
 look() {
   target=$root$2
+  [ ! -d "${target%/*}/" ] || note_place "${target%/*}"
   if [ -L "$target" ]; then
     printf '%s\tsymlink\t-\t-\n' "$1"
   elif [ -f "$target" ]; then
@@ -399,25 +400,52 @@ ask_others() {
     -o go-template="{{range .items}}{{.spec.nodeName}} {{.metadata.name}} $ready{{end}}" </dev/null
 }
 
-# put SOURCE TARGET MODE OWNER: into a dotfile beside the target, onto the disk, then renamed. Readers
-# see the old file or the new one. MODE `-`: as SOURCE has it.
+# put SOURCE TARGET MODE OWNER: into a new directory beside the target which only root can enter, onto the disk, then
+# renamed. Readers see the old file or the new one. A folder may be somebody's own, as that of a kubeconfig in a home:
+# what they put in the way meanwhile is not followed. MODE `-`: as SOURCE has it.
 put() {
-  temporary=${2%/*}/.carota-new
+  folder=${2%/*}
+  can_rename_exactly
+  mkdir -m 0700 "$folder/.carota-new" ||
+    { { [ -e "$folder/.carota-new" ] || [ -L "$folder/.carota-new" ]; } && meddled "${folder#"$root"}/.carota-new"; } || exit 1
+  temporary=$folder/.carota-new
+  # from here on by names that nobody else can move: those in the new directory, and `..`
+  cd -P "$temporary" || exit 1
+  is_ours || meddled "${folder#"$root"}"
   if [ "$3" = - ]; then
-    cp -pP "$1" "$temporary"
+    cp -pP "$1" new
   else
-    rm -f "$temporary"
-    cp "$1" "$temporary"
-    [ "$user" != 0 ] || chown "$4" "$temporary"
-    chmod "$3" "$temporary"
+    cp "$1" new
+    [ "$user" != 0 ] || chown "$4" new
+    chmod "$3" new
   fi
   # where SELinux is on, the label of the file that it replaces
-  ! command -v chcon >/dev/null 2>&1 || [ ! -e "$2" ] || chcon --reference="$2" "$temporary" 2>/dev/null || :
-  [ -L "$temporary" ] || flush "$temporary"
+  ! command -v chcon >/dev/null 2>&1 || [ ! -e "$2" ] || chcon --reference="$2" new 2>/dev/null || :
+  [ -L new ] || flush new
   untouched "$2" || meddled "${2#"$root"}"
-  mv -f "$temporary" "$2"
+  mv "$exactly" new "../${2##*/}" || { printf 'carota: %s could not be replaced\n' "$2" >&2 && exit 1; }
+  cd /
+  rmdir "$temporary"
   temporary=''
-  flush "${2%/*}"
+  flush "$folder"
+}
+
+# is_ours: the working directory is the one that was made just now, where the survey found the folder
+is_ours() {
+  case $(stat -c %u:%a .) in "$user":*700) ;; *) return 1 ;; esac
+  [ "$(pwd -P)" = "$(cat "$work/place.$at")/.carota-new" ]
+}
+
+# note_place FOLDER: where it is, behind symbolic links
+note_place() { (cd -P "${1:-/}" && pwd -P) >"$work/place.$at"; }
+
+# can_rename_exactly: sets `exactly` to the options by which mv replaces a name, even where somebody has made it the name
+# of a directory. The mv of an old busybox has none.
+can_rename_exactly() {
+  [ -z "${exactly-}" ] || return 0
+  exactly=-f
+  : >"$work/mv.from"
+  ! mv -T "$work/mv.from" "$work/mv.to" 2>/dev/null || exactly=-fT
 }
 
 # untouched TARGET: the file is still the one that was surveyed, or that this run wrote since
@@ -544,7 +572,7 @@ tell() {
 
 # sweep: what a killed run may have left beside a file
 sweep() {
-  case $op in write) rm -f "$root${path%/*}/.carota-new" ;; esac
+  case $op in write | remove) rm -rf "$root${path%/*}/.carota-new" ;; esac
 }
 
 perform() {
@@ -554,6 +582,7 @@ perform() {
     case $op in
       write)
         make_dirs "$root${path%/*}"
+        [ -f "$work/place.$at" ] || note_place "$root${path%/*}"
         backup
         remember_processes ran
         put "$work/new.$n" "$root$path" "$mode" "$owner"

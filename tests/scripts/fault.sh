@@ -5,6 +5,7 @@
 # (fixed) makes every operation on it fail.
 name=${0##*/}
 for last; do before=${source-} source=$last; done
+case $last in ../*) last=$(cd .. && pwd -P)/${last#../} ;; esac
 read -r n <"$FAULT/count"
 n=$((n + 1))
 echo "$n" >"$FAULT/count"
