@@ -200,19 +200,38 @@ check_plan() {
 lock() {
   started_at "$$"
   mine="$$ $started"
-  rm -f "$state"/lock.*
   printf '%s\n' "$mine" >"$state/lock.$$"
   if ! ln "$state/lock.$$" "$state/lock" 2>/dev/null; then
     holder='' pid='' start=''
     read -r pid start <"$state/lock" 2>/dev/null || :
     [ -z "$pid" ] || { started_at "$pid" && [ "$started" = "$start" ] && holder=$pid; } || :
-    [ -z "$holder" ] || die 16 "process $holder is at work on $state; wait until it has ended"
+    [ -z "$holder" ] || lost_lock "process $holder is at work on $state; wait until it has ended"
     say "a run that was killed left its lock (process ${pid:-unknown}); taking over"
-    mv -f "$state/lock" "$state/lock.stale" 2>/dev/null || :
-    ln "$state/lock.$$" "$state/lock" 2>/dev/null || die 16 "another run took $state/lock just now; wait until it has ended"
+    mv -f "$state/lock" "$state/lock.stale.$$" 2>/dev/null || :
+    # another run may have taken it over between the look and the move: then it gets it back
+    if [ -f "$state/lock.stale.$$" ] && ! is_lock "$pid${start:+ $start}" "$state/lock.stale.$$"; then
+      ln "$state/lock.stale.$$" "$state/lock" 2>/dev/null || :
+      lost_lock "another run took $state/lock just now; wait until it has ended"
+    fi
+    ln "$state/lock.$$" "$state/lock" 2>/dev/null || lost_lock "another run took $state/lock just now; wait until it has ended"
   fi
   locked=1
-  rm -f "$state/lock.$$" "$state/lock.stale"
+  # its own, and what killed runs left
+  for left in "$state"/lock.*; do
+    if [ "${left##*.}" = "$$" ] || [ ! -d "/proc/${left##*.}" ]; then rm -f "$left"; fi
+  done
+}
+
+lost_lock() {
+  rm -f "$state/lock.$$" "$state/lock.stale.$$"
+  die 16 "$1"
+}
+
+# is_lock 'PID START' FILE
+is_lock() {
+  held=''
+  IFS= read -r held <"$2" 2>/dev/null || :
+  [ "$held" = "$1" ]
 }
 
 # started_at PID [PROC]: sets `started` to the start of a process in ticks since boot; PIDs are used again
@@ -233,7 +252,7 @@ finish() {
   [ "$status" = 0 ] || [ -n "$told" ] || [ "$code" != 0 ] ||
     printf 'carota: a command failed (see above). No file is half-written: start again to go on, or go back with rollback.sh\n' >&2
   [ -z "$log" ] || journal "exit $status"
-  [ -z "$locked" ] || rm -f "$state/lock"
+  [ -z "$locked" ] || ! is_lock "$mine" "$state/lock" || rm -f "$state/lock"
   exit "$status"
 }
 
