@@ -2377,8 +2377,12 @@ fn the_clean_up_destroys_the_backups_and_with_them_the_way_back() {
                 .count()
         };
         assert!(kept(&root) > 0);
+        // what a run that was killed had taken out of files
+        let left = root.join("var/lib/carota/2026-11").join(FIRST).join("work");
+        put(&left.join("values.3/value.1"), key());
         fixture.succeeds(shell, SECOND, "apply", &root, &[]);
         assert_eq!(kept(&root), 0);
+        assert!(!left.exists());
         fixture.refused(
             shell,
             SECOND,

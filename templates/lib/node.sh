@@ -485,7 +485,7 @@ meddled() { die 13 "$1 was changed by someone else just now; their change was le
 
 # make_dirs DIR: noted before each is made, so that a rollback can take it away
 make_dirs() {
-  [ -d "$1" ] && return
+  [ -d "$1/" ] && return
   make_dirs "${1%/*}"
   printf '%s\n' "${1#"$root"}" >>"$state/$phase/made"
   flush "$state/$phase/made"
@@ -608,6 +608,8 @@ forget() {
   for name in "$state"/[0-9][0-9]-*; do
     : >"$name/forgotten"
     rm -rf "$name/backup"
+    # of a run that was killed
+    [ "$name/work" = "$work" ] || rm -rf "$name/work"
   done
 }
 
