@@ -158,8 +158,17 @@ fn ansible_runs_the_same_scripts_and_stops_where_they_stop() {
         }
     }
     let key = format!("homes/cp-1/carota-{}-cp-1/secrets", made.id());
-    assert!(!private_lines(&fleet.dir.path().join(key)).is_empty());
+    assert!(!private_lines(&fleet.dir.path().join(&key)).is_empty());
     assert_same(&world.all_files(), &start, "bundles are carried");
+    // A run that ended while it unpacked: what is there is no bundle, and does not stay.
+    let bundle = fleet.dir.path().join(&key);
+    let bundle = bundle.parent().unwrap();
+    let part = bundle.with_extension("part");
+    fs::create_dir(&part).unwrap();
+    fs::rename(bundle, part.join(bundle.file_name().unwrap())).unwrap();
+    fleet.succeeds("bundles.yml", &["--limit", "cp-1"]);
+    assert!(!private_lines(&bundle.join("secrets")).is_empty());
+    assert!(!part.exists());
 
     // A check shows what would change, and changes nothing.
     // What a person has to confirm is asked for, between the halves of a phase too.
@@ -202,6 +211,11 @@ fn ansible_runs_the_same_scripts_and_stops_where_they_stop() {
     ];
     fleet.succeeds("03-service-account-trust.yml", &acks);
     assert!(fleet.finished("cp-2", phase) && !fleet.finished("worker-1", phase));
+
+    // Whoever starts again from the top comes past phases whose files later ones have changed.
+    let again = fleet.succeeds("00-preflight.yml", &acks);
+    assert!(!again.contains("changed=1"), "{again}");
+    fleet.succeeds("01-distribute-ca.yml", &acks);
 
     // And back, the last phase first.
     for phase in ["03-service-account-trust", phase, "01-distribute-ca"] {
