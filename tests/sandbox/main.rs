@@ -242,34 +242,46 @@ fn an_etcd_that_somebody_else_runs_stays_as_it_is() {
     goes_through_whole_phases(&laid_out(layouts::ETCD_FOREIGN), &ASKED_ALWAYS);
 }
 
+/// On nodes of their own, and as units on control planes, of which the API knows neither Node nor pod.
 #[test]
 fn a_member_restarts_only_when_the_others_are_healthy() {
-    let made = laid_out(layouts::EXTERNAL_ETCD);
-    let world = World::new(&made, None);
-    let phases = made.phases();
-    let (before, from) = phases.split_at(7);
-    for phase in before {
-        world.apply_again(phase);
+    let acks = ["--ack", "04-restart-in-cluster-clients"];
+    let places = [
+        (
+            layouts::EXTERNAL_ETCD,
+            "etcd-1",
+            "etcd-3",
+            "etcd-2",
+            "10.20.0.33",
+        ),
+        (layouts::HARD_WAY, "cp-1", "cp-2", "cp-1", "10.20.0.12"),
+    ];
+    for (layout, here, ill, well, address) in places {
+        let made = laid_out(layout);
+        let world = World::new(&made, None);
+        let phases = made.phases();
+        let (before, from) = phases.split_at(7);
+        for phase in before {
+            world.apply_again(phase);
+        }
+        let start = world.all_files();
+        world.program(
+            "bin",
+            "curl",
+            &format!("#!/bin/sh\ncase $* in *{address}:2379*) echo 503 ;; *) echo 200 ;; esac\n"),
+        );
+        // It is seen, so that nobody can vouch for it.
+        for more in [&[][..], &["--i-checked"]] {
+            let mut command = world.command(&from[0], "apply", Some(here));
+            let output = command.args(acks).args(more).output().unwrap();
+            let said = text(&output);
+            assert_eq!(output.status.code(), Some(20), "{said}");
+            let wanted = format!("{ill}: https://{address}:2379/health answers 503");
+            assert!(said.contains(&wanted), "{said}");
+            assert!(!said.contains(&format!("{well}:")), "{said}");
+        }
+        assert_same(&world.all_files(), &start, "refused");
     }
-    let start = world.all_files();
-    world.program(
-        "bin",
-        "curl",
-        "#!/bin/sh\ncase $* in *10.20.0.33:2379*) echo 503 ;; *) echo 200 ;; esac\n",
-    );
-    let output = world
-        .command(&from[0], "apply", Some("etcd-1"))
-        .args(["--ack", "04-restart-in-cluster-clients"])
-        .output()
-        .unwrap();
-    let said = text(&output);
-    assert_eq!(output.status.code(), Some(20), "{said}");
-    assert!(
-        said.contains("etcd-3: https://10.20.0.33:2379/health answers 503"),
-        "{said}"
-    );
-    assert!(!said.contains("etcd-2:"), "{said}");
-    assert_same(&world.all_files(), &start, "refused");
 }
 
 #[test]
