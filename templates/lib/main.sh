@@ -25,7 +25,8 @@ usage: $verb.sh [options]       phase ${phase:-}
   --dry-run       print what would change, with a diff, and change nothing
   --status        print which phases are done here, and change nothing
   --digest SHA256 the approved digest of the plan (sha256 of SHA256SUMS); checks it before anything
-  --i-checked     you have checked by other means what the script says it cannot see; what it sees it still believes
+  --i-checked     you have checked by other means what the script says it cannot see. Of a node that it sees not
+                  to be ready it vouches for nothing; for that there is --ack others-not-ready
   --ack NAME      an acknowledgement that the phase asks for; may be given several times
   --root DIR      work on another root directory (image builds, tests); restarts nothing there
   --secrets DIR   where this plan's private files are (default: secrets/ beside the plan)
