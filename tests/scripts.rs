@@ -1874,27 +1874,6 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         let output = with_api(&[]);
         says(&output, 20, &["cp-2 etcd-cp-2 False"]);
         assert!(!text(&output).contains("cp-1 node"), "{}", text(&output));
-        // Whoever vouches for what cannot be seen has not vouched for this.
-        let sure = with_api(&["--i-checked", "--timeout", "1"]);
-        says(
-            &sure,
-            20,
-            &["cp-2 etcd-cp-2 False", "--ack others-not-ready"],
-        );
-        let tried = with_api(&["--dry-run", "--i-checked"]);
-        let wanted = ["would stop here with exit 20", "cp-2 etcd-cp-2 False"];
-        says(&tried, 20, &wanted);
-        // An answer that leaves a control plane out says nothing of it.
-        put(&cluster.join("nodes"), "");
-        for pods in ["", "cp-1 etcd-cp-1 True\ncp-3 etcd-cp-3 True\n"] {
-            put(&cluster.join("static-pods"), pods);
-            let output = with_api(&["--timeout", "60"]);
-            says(
-                &output,
-                20,
-                &["  cp-2: the API knows no Node", "then add --i-checked"],
-            );
-        }
         put(
             &cluster.join("static-pods"),
             "cp-1 etcd-cp-1 False\ncp-2 etcd-cp-2 True\n",
@@ -1919,26 +1898,6 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         assert!(output.status.success(), "{}", text(&output));
         assert!(text(&output).contains("waiting for the other nodes"));
         fixture.succeeds(shell, FIRST, "rollback", &root, &["--i-checked"]);
-        // Beside a machine that is lost there is a way on, and back, for whoever takes the risk: each time anew.
-        put(&cluster.join("static-pods"), "cp-2 etcd-cp-2 False\n");
-        let lost = ["--ack", "others-not-ready", "--timeout", "60"];
-        says(&with_api(&lost), 0, &["cp-2 etcd-cp-2 False", "is done"]);
-        fixture.refused(shell, FIRST, "rollback", &root, &[], (20, "--i-checked"));
-        let mut back = fixture.on_node(shell, FIRST, "rollback", &root);
-        back.env("CLUSTER", &cluster);
-        let refused = back.args(["--timeout", "1"]).output();
-        says(
-            &refused.expect("the shell runs"),
-            20,
-            &["cp-2 etcd-cp-2 False"],
-        );
-        let output = back.args(lost).output().expect("the shell runs");
-        says(&output, 0, &["rolled back"]);
-        // A node that is none of the control planes, and has no etcd, costs no quorum.
-        set_key(&fixture, FIRST, "control-planes", "cp-2 cp-3");
-        fixture.succeeds(shell, FIRST, "apply", &root, &ack);
-        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
-        set_key(&fixture, FIRST, "control-planes", "cp-1 cp-2");
 
         // Where no static pod is restarted, as on a worker, no quorum can be lost.
         let changes = fixture.plan().join(FIRST).join("CHANGES");
@@ -1977,6 +1936,59 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         set_key(&fixture, FIRST, "id", "../$(touch canary)");
         fixture.refused(shell, FIRST, "apply", &root, &[], (10, "not a name"));
         assert!(!fixture.dir.path().join("home/canary").exists());
+    });
+}
+
+#[test]
+fn nobody_can_vouch_for_a_node_that_is_seen_not_to_be_ready() {
+    let fixture = two_phases();
+    set_key(&fixture, FIRST, "serial", "1");
+    set_key(&fixture, FIRST, "control-planes", "cp-1 cp-2");
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        let cluster = root.with_extension("cluster");
+        let run = |verb: &str, more: &[&str]| {
+            let mut command = fixture.on_node(shell, FIRST, verb, &root);
+            command.args(more).env("CLUSTER", &cluster);
+            command.output().expect("the shell runs")
+        };
+        let api = |nodes: &str, pods: &str| {
+            put(&cluster.join("nodes"), nodes);
+            put(&cluster.join("static-pods"), pods);
+        };
+        let bad = "  cp-2 etcd-cp-2 False";
+        api("cp-2 node True\n", "cp-2 etcd-cp-2 False\n");
+        let sure = ["--i-checked", "--timeout", "1"];
+        let output = run("apply", &sure);
+        says(&output, 20, &[bad, "--ack others-not-ready"]);
+        let tried = run("apply", &["--dry-run", "--i-checked"]);
+        says(&tried, 20, &["would stop here with exit 20", bad]);
+        // An answer that leaves a control plane out says nothing of it: that can be vouched for.
+        for pods in ["", "cp-1 etcd-cp-1 True\ncp-3 etcd-cp-3 True\n"] {
+            api("", pods);
+            let wanted = ["  cp-2: the API knows no Node", "then add --i-checked"];
+            says(&run("apply", &["--timeout", "60"]), 20, &wanted);
+        }
+        says(&run("apply", &sure), 0, &["is done"]);
+        says(&run("rollback", &sure), 0, &["rolled back"]);
+        // Beside a machine that is lost there is a way on, and back, for whoever takes the risk: each time anew.
+        api("cp-2 node True\n", "cp-2 etcd-cp-2 False\n");
+        let lost = ["--ack", "others-not-ready", "--timeout", "60"];
+        says(&run("apply", &lost), 0, &[bad, "is done"]);
+        says(&run("rollback", &sure), 20, &[bad]);
+        says(&run("rollback", &lost), 0, &[bad, "rolled back"]);
+    });
+}
+
+#[test]
+fn a_node_of_neither_control_plane_nor_etcd_waits_for_nobody() {
+    let fixture = two_phases();
+    set_key(&fixture, FIRST, "serial", "1");
+    set_key(&fixture, FIRST, "control-planes", "cp-2 cp-3");
+    in_every_shell(|shell| {
+        let root = fixture.node();
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        fixture.succeeds(shell, FIRST, "rollback", &root, &[]);
     });
 }
 
@@ -2046,25 +2058,25 @@ fn the_other_members_of_etcd_are_asked_beside_the_api() {
     });
 }
 
-const UNIT: &str = "/etc/systemd/system/kube-apiserver.service";
-
-/// A phase that writes the unit of an API server and restarts it, and a node that has it.
-fn unit_fixture() -> Fixture {
+/// A phase that writes the unit of a program and restarts it, and a node that has it.
+fn unit_fixture(name: &str) -> Fixture {
+    let unit = format!("/etc/systemd/system/{name}.service");
     Fixture::new(&[(
         FIRST,
         vec![
-            Action::write(1, UNIT, 0o644, "-", Some("old\n"), "new\n"),
-            Action::restart(1, "unit:kube-apiserver.service", None),
+            Action::write(1, &unit, 0o644, "-", Some("old\n"), "new\n"),
+            Action::restart(1, &format!("unit:{name}.service"), None),
         ],
     )])
 }
 
-fn unit_node(fixture: &Fixture, flags: &str) -> PathBuf {
+fn unit_node(fixture: &Fixture, name: &str, flags: &str) -> PathBuf {
     let root = fixture.node();
-    put(&below(&root, UNIT), "old\n");
-    fs::set_permissions(below(&root, UNIT), fs::Permissions::from_mode(0o644)).expect("mode");
+    let unit = root.join(format!("etc/systemd/system/{name}.service"));
+    put(&unit, "old\n");
+    fs::set_permissions(unit, fs::Permissions::from_mode(0o644)).expect("mode");
     put(&root.join("var/flags"), flags);
-    let call = ["restart", "kube-apiserver.service"];
+    let call = ["restart", &format!("{name}.service")];
     let mut systemctl = Command::new(fixture.dir.path().join("bin/systemctl"));
     let done = systemctl.args(call).env("SANDBOX", &root).status();
     assert!(done.expect("stand-in").success());
@@ -2073,9 +2085,9 @@ fn unit_node(fixture: &Fixture, flags: &str) -> PathBuf {
 
 #[test]
 fn a_unit_that_starts_again_and_again_is_not_taken_for_running() {
-    let fixture = unit_fixture();
+    let fixture = unit_fixture("kube-apiserver");
     in_every_shell(|shell| {
-        let root = unit_node(&fixture, "--secure-port=0\n");
+        let root = unit_node(&fixture, "kube-apiserver", "--secure-port=0\n");
         let crashes = root.join("var/crashes");
         put(&crashes, "");
         let wanted = ["kube-apiserver.service does not keep running: its process was "];
@@ -2107,11 +2119,11 @@ fn a_unit_that_starts_again_and_again_is_not_taken_for_running() {
 
 #[test]
 fn an_api_server_that_is_a_unit_is_asked_for_its_health_and_its_certificate() {
-    let fixture = unit_fixture();
+    let fixture = unit_fixture("kube-apiserver");
     in_every_shell(|shell| {
         let flags =
             "--bind-address=10.0.0.5\n--secure-port\n7443\n--tls-cert-file=/etc/server.crt\n";
-        let root = unit_node(&fixture, flags);
+        let root = unit_node(&fixture, "kube-apiserver", flags);
         let here = root.display().to_string().replace('\'', "'\\''");
         let curl = format!(
             "#!/bin/sh\nfor last; do :; done\necho \"$last\" >>'{here}/var/asked'\ncat '{here}/var/health'\n"
@@ -2149,6 +2161,36 @@ fn an_api_server_that_is_a_unit_is_asked_for_its_health_and_its_certificate() {
             "{asked}"
         );
     });
+}
+
+#[test]
+fn a_unit_is_asked_at_the_port_that_its_program_has_by_default() {
+    for (name, url) in [
+        ("kube-apiserver", "https://127.0.0.1:6443/readyz\n"),
+        (
+            "kube-controller-manager",
+            "https://127.0.0.1:10257/healthz\n",
+        ),
+        ("kube-scheduler", "https://127.0.0.1:10259/healthz\n"),
+        ("kube-proxy", ""),
+    ] {
+        let fixture = unit_fixture(name);
+        in_every_shell(|shell| {
+            for (flags, asked) in [("--bind-address=::\n", url), ("--secure-port=0\n", "")] {
+                let root = unit_node(&fixture, name, flags);
+                let here = root.display().to_string().replace('\'', "'\\''");
+                let curl = format!(
+                    "#!/bin/sh\nfor last; do :; done\necho \"$last\" >>'{here}/var/asked'\necho 200\n"
+                );
+                put(&root.join("var/asked"), "");
+                let output =
+                    fixture.run_with(&[("curl", &curl)], shell, FIRST, "apply", &root, &[]);
+                says(&output, 0, &["is done"]);
+                // Twice: when it has come up, and when it has stayed.
+                assert_eq!(content(&root, "/var/asked"), asked.repeat(2), "{name}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -437,7 +437,10 @@ is_ours() {
 }
 
 # note_place FOLDER: where it is, behind symbolic links
-note_place() { (cd -P "${1:-/}" && pwd -P) >"$work/place.$at"; }
+note_place() {
+  value=$(cd -P "${1:-/}" && pwd -P)
+  printf '%s\n' "${value%/}" >"$work/place.$at"
+}
 
 # can_rename_exactly: sets `exactly` to the options by which mv replaces a name, even where somebody has made it the name
 # of a directory. The mv of an old busybox has none.
