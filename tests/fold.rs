@@ -45,6 +45,9 @@ fn folded() -> TempDir {
 const ODD: &str = "node0001+4";
 const EVEN: &str = "node0002+3";
 
+/// How a test changes a text.
+type Change<'t> = &'t dyn Fn(&str) -> String;
+
 /// Changes a file of a set.
 fn change(folder: &Path, file: &str, change: impl Fn(&str) -> String) {
     let path = folder.join("snapshot/nodes").join(file);
@@ -71,13 +74,13 @@ fn a_folded_snapshot_gives_the_same_plan_and_unfolds_to_the_same_folders() {
          nodes/node0002+14: 15 nodes, 6 values each\n\
          3 folders of one node\n"
     );
-    let folded = tree(&folder.join("snapshot"));
-    assert!(2 * folded.len() < before.len(), "{}", folded.len());
+    let fewer = tree(&folder.join("snapshot"));
+    assert!(2 * fewer.len() < before.len(), "{}", fewer.len());
     run(&["check", "cluster.toml"], folder);
     assert_eq!(run(&["init", "snapshot"], folder), described);
     // Folded again it is the same.
     run(&["fold", "snapshot"], folder);
-    assert!(folded == tree(&folder.join("snapshot")));
+    assert!(fewer == tree(&folder.join("snapshot")));
     run(&["unfold", "snapshot"], folder);
     assert!(before == tree(&folder.join("snapshot")));
     let left = fs::read_dir(folder.join("snapshot")).unwrap().count();
@@ -216,7 +219,7 @@ fn a_set_that_was_edited_is_refused_where_it_was() {
         let row = text.split_inclusive('\n').nth(2).unwrap();
         text.replacen(row, &row.repeat(2), 1)
     };
-    let broken: [(&str, &dyn Fn(&str) -> String); 5] = [
+    let broken: [(&str, Change<'_>); 5] = [
         ("NODES:1:1", &|text| cut(text, 2)),
         ("NODES:4:1", &twice),
         ("NODES:2:1", &|text| {

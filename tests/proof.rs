@@ -785,10 +785,13 @@ fn a_certificate_of_somebody_else_is_noticed() {
     });
 }
 
+/// How a test changes a text.
+type Change<'t> = &'t dyn Fn(&str) -> String;
+
 #[test]
 fn whoever_stops_showing_a_certificate_or_verifying_one_is_noticed() {
     let alice = NodeName::new("alice").unwrap();
-    let changes: [(&str, &dyn Fn(&str) -> String); 2] = [
+    let losses: [(&str, Change<'_>); 2] = [
         ("no certificate would be presented any more", &|text| {
             text.replace(certificate_line(text), "")
         }),
@@ -799,7 +802,7 @@ fn whoever_stops_showing_a_certificate_or_verifying_one_is_noticed() {
         }),
     ];
     with_example(&example("kubeadm-ha"), |rotation, done| {
-        for (reason, change) in changes {
+        for (reason, change) in losses {
             let mut points = points(&done);
             for point in points.iter_mut().filter(|point| point.phase >= 13) {
                 let text = point.state.users[&alice].clone();

@@ -289,7 +289,7 @@ pub fn plan(
             chains => proof.pairs_verified,
             matrix => proof.matrix_markdown(),
             about_cas => [external_keys(rotation), kept_roots(rotation)].concat(),
-            weaknesses => proof.weaknesses.iter().map(|w| cell(w)).collect::<Vec<_>>(),
+            weaknesses => proof.weaknesses_for_people().iter().map(|w| cell(w)).collect::<Vec<_>>(),
             outages => outages(spec, proof),
             unused => coverage.unused.iter().map(|u| cell(u)).collect::<Vec<_>>(),
         },

@@ -65,7 +65,7 @@ pub fn plan(
             edges => proof.edges.len(),
             chains => proof.pairs_verified,
             outages => outages(proof),
-            weaknesses => proof.weaknesses.iter().map(|w| upper_first(w)).collect::<Vec<_>>(),
+            weaknesses => proof.weaknesses_for_people().iter().map(|w| upper_first(w)).collect::<Vec<_>>(),
             stale => coverage.stale_sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
             unused => &coverage.unused,
             acts => acts,

@@ -31,11 +31,12 @@ mod starts;
 mod timeline;
 pub mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::diagnostic::Result;
+use crate::names::NodeName;
 use crate::parallel;
 use crate::pki::Certificate;
 use crate::spec::{CaName, Version};
@@ -61,6 +62,9 @@ pub struct Proof {
     pub broken: Vec<BrokenEdge>,
     /// What the cluster does not verify, and what cannot be proven from the snapshot.
     pub weaknesses: Vec<String>,
+    /// The nodes' names.
+    #[serde(skip)]
+    pub nodes: BTreeSet<NodeName>,
     /// What is not available meanwhile.
     pub outages: Vec<Outage>,
     /// Who may still trust an old CA when the rotation has ended.
@@ -212,7 +216,11 @@ pub fn prove(
         all.unanswered.extend(other.unanswered);
         all.elsewhere.extend(other.elsewhere);
     }
-    Ok(all.proof())
+    let mut proof = all.proof();
+    if let Some(first) = timeline.first() {
+        proof.nodes = first.state.nodes.keys().cloned().collect();
+    }
+    Ok(proof)
 }
 
 /// What the proof asks of path validation, and as much again, with the answers: for other judges to
@@ -356,6 +364,7 @@ impl Proof {
             matrix: Vec::new(),
             broken: Vec::new(),
             weaknesses: Vec::new(),
+            nodes: BTreeSet::new(),
             outages: Vec::new(),
             leftovers: Vec::new(),
             pairs_verified: 0,

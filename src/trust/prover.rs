@@ -93,6 +93,7 @@ impl Findings {
             matrix,
             broken: once_for_each_identity(self.broken),
             weaknesses: self.weaknesses.into_iter().collect(),
+            nodes: BTreeSet::new(),
             outages,
             leftovers: self.leftovers.into_iter().collect(),
             pairs_verified: self.verified.len(),

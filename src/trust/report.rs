@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{BrokenEdge, Cell, MatrixRow, Outage, PhaseFacts, Proof};
+use crate::names::NodeName;
 
 /// How many broken edges of one kind are written out.
 const SHOWN: usize = 3;
@@ -71,8 +72,41 @@ impl Proof {
         }
         if !self.weaknesses.is_empty() {
             out.push_str("\nNot verified by the cluster, or not provable from the snapshot:\n");
-            for weakness in &self.weaknesses {
+            for weakness in self.weaknesses_for_people() {
                 let _ = writeln!(out, "  {weakness}");
+            }
+        }
+        out
+    }
+
+    /// The weaknesses: of many that say the same of other nodes the first alone, with their number.
+    #[must_use]
+    pub fn weaknesses_for_people(&self) -> Vec<String> {
+        let is_node = |word: &str| {
+            let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            NodeName::new(name).is_ok_and(|name| self.nodes.contains(&name))
+        };
+        let form = |text: &str| -> String {
+            let words = text.split(' ');
+            let words: Vec<&str> = words.map(|w| if is_node(w) { "\0" } else { w }).collect();
+            words.join(" ")
+        };
+        let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+        for weakness in &self.weaknesses {
+            *alike.entry(form(weakness)).or_default() += 1;
+        }
+        let mut out = Vec::new();
+        for weakness in &self.weaknesses {
+            match alike.get_mut(&form(weakness)) {
+                Some(0) => {}
+                Some(count) if *count > SHOWN => {
+                    out.push(format!(
+                        "{weakness} (and {} more, of other nodes: plan.json has them)",
+                        *count - 1
+                    ));
+                    *count = 0;
+                }
+                _ => out.push(weakness.clone()),
             }
         }
         out
