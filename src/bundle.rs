@@ -16,6 +16,7 @@ use der::zeroize::Zeroizing;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
+use crate::input::why;
 
 /// A bundle: what it is to be called, and its bytes, which hold private keys.
 pub struct Bundle {
@@ -56,7 +57,7 @@ impl Source {
         let plan = folder.join("plan");
         let mut files = BTreeMap::new();
         read_below(&plan, "", &mut files)
-            .map_err(|e| unusable(format!("the plan cannot be read: {}", e.kind()), "plan"))?;
+            .map_err(|e| unusable(format!("the plan cannot be read: {}", why(&e)), "plan"))?;
         let sums = text_of(&files, "SHA256SUMS")?.to_owned();
         let mut unlisted: BTreeSet<&str> = files.keys().map(String::as_str).collect();
         unlisted.remove("SHA256SUMS");
@@ -136,7 +137,7 @@ impl Source {
                 let bytes = fs::read(&at).map_err(|e| {
                     Diagnostic::new(
                         Code::KeyringMissing,
-                        format!("a private file of {node} cannot be read: {}", e.kind()),
+                        format!("a private file of {node} cannot be read: {}", why(&e)),
                         "bundle where the keyring is: `carota compile` writes secrets/ there",
                     )
                     .at(Place::start_of(&path))

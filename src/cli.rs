@@ -413,7 +413,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
         .map_err(|e| {
             Diagnostic::new(
                 Code::OutputFailed,
-                format!("{} could not be made: {}", path.display(), e.kind()),
+                format!("{} could not be made: {}", path.display(), input::why(&e)),
                 "name a file that does not exist yet",
             )
         })?;

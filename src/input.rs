@@ -16,12 +16,28 @@ pub const MAX_LIST: u64 = 512 << 20;
 /// No lock is larger, in bytes: one of five thousand nodes has seven million.
 pub const MAX_LOCK: u64 = 64 << 20;
 
+/// Why something on this machine could not be read or made, in words for people.
+#[must_use]
+pub fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "no such file or folder".to_owned(),
+        ErrorKind::AlreadyExists => "it exists already".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// Reads a text file of at most `limit` bytes. `label` is its name in messages, `remedy` what to do
 /// if it cannot be read.
 pub fn read_text(path: &Path, label: &str, limit: u64, remedy: &str) -> Result<String> {
-    let unreadable =
-        |why: String| Diagnostic::new(Code::FileUnreadable, why, remedy).at(Place::start_of(label));
-    let failed = |e: std::io::Error| unreadable(format!("the file cannot be read: {}", e.kind()));
+    let unreadable = |reason: String| {
+        Diagnostic::new(Code::FileUnreadable, reason, remedy).at(Place::start_of(label))
+    };
+    let failed = |e: std::io::Error| {
+        unreadable(match e.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => format!("the file cannot be read: {}", why(&e)),
+        })
+    };
     // Looked at before it is opened: opening a pipe waits for its writer.
     let meta = fs::metadata(path).map_err(failed)?;
     if !meta.is_file() {

@@ -138,7 +138,7 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let label = path.display().to_string();
         let failed = |e: std::io::Error| {
-            let why = format!("the folder cannot be read: {}", e.kind());
+            let why = format!("the folder cannot be read: {}", input::why(&e));
             Diagnostic::new(Code::FileUnreadable, why, "see that it can be read")
                 .at(Place::start_of(&label))
         };

@@ -13,7 +13,7 @@ use super::{once, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
-use crate::input::MAX_FILE;
+use crate::input::{MAX_FILE, why};
 use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
 use crate::state::{Entry, File, Node, Texts};
@@ -289,7 +289,7 @@ fn refuse_unlisted_in(
     let entries = fs::read_dir(folder).map_err(|e| {
         Diagnostic::new(
             Code::FileUnreadable,
-            format!("a folder of the snapshot cannot be read: {}", e.kind()),
+            format!("a folder of the snapshot cannot be read: {}", why(&e)),
             "check its permissions",
         )
         .at(Place::start_of(&format!("snapshot/nodes/{name}")))

@@ -14,7 +14,7 @@ use super::read_text;
 use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
-use crate::input::MAX_LIST;
+use crate::input::{MAX_LIST, why};
 use crate::names;
 use crate::parallel;
 use crate::state::ObjectId;
@@ -24,7 +24,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
     let entries = fs::read_dir(folder.join("cluster")).map_err(|e| {
         Diagnostic::new(
             Code::SnapshotShape,
-            format!("the snapshot has no readable folder cluster/: {}", e.kind()),
+            format!("the snapshot has no readable folder cluster/: {}", why(&e)),
             "run `sh collect.sh cluster` where kubectl works, and put what it wrote beside nodes/",
         )
         .at(Place::start_of("snapshot/cluster"))

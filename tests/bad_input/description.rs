@@ -201,7 +201,8 @@ fn a_cluster_toml_that_is_no_text_is_refused() {
         .refused(Code::FileUnreadable, TOML, "");
     Case::description()
         .remove(TOML)
-        .refused(Code::FileUnreadable, TOML, "");
+        .refused_with(Code::FileUnreadable);
+    assert!(said.contains("there is no such file"), "{said}");
     let case = Case::description();
     let mut bytes = case.text(TOML).into_bytes();
     bytes.extend(b"# caf\xe9\n");
