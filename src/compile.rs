@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::coverage;
-use crate::diagnostic::Result;
+use crate::diagnostic::{Diagnostic, Result};
 use crate::input::{self, MAX_FILE, MAX_LOCK};
 use crate::parallel;
 use crate::phases::{self, Act, Done, Part};
@@ -105,27 +105,39 @@ impl Inputs {
             "name a cluster.toml that exists; `carota init` writes one",
         )?;
         let spec = Spec::parse(&text, &name)?;
+        let at = folder.join(&spec.snapshot);
         let (lock, start) = parallel::both(
             || read_lock(folder),
-            || snapshot::read(&folder.join(&spec.snapshot), &spec),
+            || {
+                snapshot::read(&at, &spec)
+            },
         );
-        let (start, lock) = (start?, lock?);
+        let start = start.map_err(|error| snapshot::on_disk(&at, &spec.snapshot, error))?;
         Ok(Inputs {
+            lock: lock?,
             imported: imported(&spec, folder)?,
             spec,
             start,
-            lock,
             folder: folder.to_owned(),
         })
+    }
+
+    /// An error about the snapshot, as its user meets it.
+    fn on_disk(&self) -> impl Fn(Diagnostic) -> Diagnostic + use<> {
+        let (at, named) = (
+            self.folder.join(&self.spec.snapshot),
+            self.spec.snapshot.clone(),
+        );
+        move |error| snapshot::on_disk(&at, &named, error)
     }
 
     /// The leaves that are to be issued, and who issues them; nothing has been issued yet.
     pub fn wanted(mut self) -> Result<(Issuer, Vec<LeafRequest>)> {
         let keyring = Keyring::load(&self.folder.join("secrets"))?;
+        let on_disk = self.on_disk();
         let mut issuer = Issuer::new(&self.spec.id, self.lock, keyring);
-        let snapshot = self.folder.join(&self.spec.snapshot);
         let wanted = Rotation::wanted(&self.spec, &self.start, &mut issuer, &mut self.imported)
-            .map_err(|error| snapshot::on_disk(&snapshot, error))?;
+            .map_err(on_disk)?;
         Ok((issuer, wanted))
     }
 }
@@ -150,8 +162,8 @@ fn build(
     let tell = |done, now| told(Stage { done, of, now });
     tell(0, "reading the snapshot");
     let inputs = Inputs::read(cluster_toml)?;
-    let snapshot = inputs.folder.join(&inputs.spec.snapshot);
-    made_of(inputs, &tell, issuer).map_err(|error| snapshot::on_disk(&snapshot, error))
+    let on_disk = inputs.on_disk();
+    made_of(inputs, &tell, issuer).map_err(on_disk)
 }
 
 fn made_of(

@@ -32,7 +32,10 @@ pub struct Described {
 /// Describes a snapshot that will lie as it does now relative to `folder`. `resume`: somebody has begun to rotate CAs, and
 /// this rotation finishes it.
 pub fn describe(path: &Path, folder: &Path, resume: bool) -> Result<Described> {
-    described(path, folder, resume).map_err(|error| snapshot::on_disk(path, error))
+    described(path, folder, resume).map_err(|error| {
+        let named = path.to_string_lossy();
+        snapshot::on_disk(path, &named, error)
+    })
 }
 
 fn described(path: &Path, folder: &Path, resume: bool) -> Result<Described> {

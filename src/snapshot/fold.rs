@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::files::{self, Line, encode};
 use super::sets::{OWN, Set, TABLE, heading, name_of_set};
-use super::{Lies, Places};
+use super::{Lies, Places, called};
 use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::digest::sha256;
 use crate::names::NodeName;
@@ -79,8 +79,12 @@ struct Original {
     lines: Vec<Line>,
 }
 
-/// All nodes of a snapshot, each checked as a compile checks it.
+/// All nodes of a snapshot, each checked as a compile checks it. Errors name it as the user did.
 fn originals(folder: &Path) -> Result<Vec<Original>> {
+    read_originals(folder).map_err(|error| called(&folder.to_string_lossy(), error))
+}
+
+fn read_originals(folder: &Path) -> Result<Vec<Original>> {
     let texts = Mutex::new(Texts::default());
     let places = Places::find(folder, &texts)?;
     let names: Vec<&NodeName> = places.nodes.keys().collect();

@@ -28,8 +28,8 @@ use sets::Set;
 
 /// Reads a snapshot for a cluster.toml: its nodes must be those that the snapshot holds.
 ///
-/// `folder` is where the snapshot lies on this machine; messages name it `snapshot/…` whatever its
-/// place.
+/// `folder` is where the snapshot lies on this machine. Errors, here and wherever a State is looked at, name it
+/// `snapshot/…` whatever its place; [`on_disk`] makes of that what its user calls it.
 pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
     let texts = Mutex::new(Texts::default());
     let places = Places::find(folder, &texts)?;
@@ -48,9 +48,15 @@ pub fn read(folder: &Path, spec: &Spec) -> Result<State> {
             format!("the snapshot holds node `{foreign}`, which is not declared"),
             format!("declare it: [[node]] with name = \"{foreign}\" and its role; or remove nodes/{foreign}"),
         )
-        .at(spec.start()));
+        .at(last_declared(spec)));
     }
     assemble(folder, &places, &|name| spec.nodes[name].role, &texts)
+}
+
+/// Where another node would be declared: below the last one.
+fn last_declared(spec: &Spec) -> Place {
+    let places = spec.nodes.values().map(|node| &node.place);
+    places.max().cloned().unwrap_or_else(|| spec.start())
 }
 
 /// Reads a snapshot without a cluster.toml, for `carota init`. Every node is a worker until what
@@ -75,8 +81,7 @@ fn assemble(
     );
     let mut nodes = BTreeMap::new();
     for (name, node) in names.into_iter().zip(read) {
-        let node = node.map_err(|error| on_disk(folder, error))?;
-        nodes.insert(name.clone(), Arc::new(node));
+        nodes.insert(name.clone(), Arc::new(node?));
     }
     Ok(State {
         number: 0,
@@ -175,9 +180,10 @@ impl Places {
     }
 }
 
-/// An error about a node's file says so where there is no such file, because the node lies in a set.
+/// An error about the snapshot as its user meets it: `folder` is where the snapshot lies, `named` what they call it. Of a
+/// node that lies in a set there is no such file as the place says: the remedy says so.
 #[must_use]
-pub fn on_disk(folder: &Path, mut error: Diagnostic) -> Diagnostic {
+pub fn on_disk(folder: &Path, named: &str, mut error: Diagnostic) -> Diagnostic {
     let file = error.place.as_ref().map_or("", |place| &place.file);
     let node = file
         .strip_prefix("snapshot/nodes/")
@@ -187,6 +193,17 @@ pub fn on_disk(folder: &Path, mut error: Diagnostic) -> Diagnostic {
             error.remedy,
             "; node {node} lies in a set: `carota unfold` gives it a folder"
         );
+    }
+    called(named, error)
+}
+
+/// The same error, about the snapshot by the name that its user gave it.
+fn called(named: &str, mut error: Diagnostic) -> Diagnostic {
+    if let Some(place) = &mut error.place
+        && let Some(inside) = place.file.strip_prefix("snapshot")
+        && (inside.is_empty() || inside.starts_with('/'))
+    {
+        place.file = format!("{}{inside}", named.trim_end_matches('/'));
     }
     error
 }
@@ -209,12 +226,20 @@ fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {
 /// The names of the folders below `nodes/`, in order.
 fn folders(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder.join("nodes")).map_err(|e| {
+        let (reason, label) = if fs::metadata(folder).is_err() {
+            ("there is no snapshot here", "snapshot")
+        } else {
+            (
+                "the snapshot has no readable folder nodes/",
+                "snapshot/nodes",
+            )
+        };
         Diagnostic::new(
             Code::SnapshotShape,
-            format!("the snapshot has no readable folder nodes/: {}", e.kind()),
-            "point cluster.snapshot at what the collector wrote",
+            format!("{reason}: {}", input::why(&e)),
+            "name the folder that the collector wrote; in cluster.toml it is cluster.snapshot",
         )
-        .at(Place::start_of("snapshot/nodes"))
+        .at(Place::start_of(label))
     })?;
     let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
     let mut out: Vec<String> = entries

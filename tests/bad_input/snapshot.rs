@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use carota::diagnostic::Code;
 
-use crate::case::{Case, on, place_in};
+use crate::case::{Case, judged, on, place_in};
 use crate::certificates::{EARLY, LATE, ca, key};
 
 const TOML: &str = "cluster.toml";
@@ -41,9 +41,12 @@ fn a_node_without_snapshot_is_refused_where_it_is_declared() {
 #[test]
 fn a_snapshot_without_node_is_refused_with_its_declaration() {
     let declared = "[[node]]\nname = \"worker-2\"\nrole = \"worker\"\n";
-    let said = Case::new()
-        .edit(TOML, declared, "")
-        .refused(Code::SnapshotWithoutNode, TOML, "");
+    // Where it would be declared: at the last node.
+    let said = Case::new().edit(TOML, declared, "").refused(
+        Code::SnapshotWithoutNode,
+        TOML,
+        "\"worker-1\"",
+    );
     assert!(said.contains("name = \"worker-2\""), "{said}");
 }
 
@@ -164,7 +167,22 @@ fn a_snapshot_that_is_not_there_or_not_whole_is_refused() {
     let said = Case::new()
         .remove("snapshot")
         .refused_with(Code::SnapshotShape);
-    assert_eq!(place_in(&said), "snapshot/nodes:1:1");
+    assert_eq!(place_in(&said), "snapshot:1:1");
+    assert!(said.contains("no such file or folder"), "{said}");
+    let said = Case::new()
+        .edit(TOML, "snapshot = \"snapshot\"", "snapshot = \"snap\"")
+        .refused_with(Code::SnapshotShape);
+    assert_eq!(place_in(&said), "snap:1:1");
+    let case = Case::new();
+    std::fs::rename(case.path("snapshot"), case.path("snap")).unwrap();
+    let case = case.edit(TOML, "snapshot = \"snapshot\"", "snapshot = \"snap\"");
+    let said = case.remove("snap/nodes").refused_with(Code::SnapshotShape);
+    assert_eq!(place_in(&said), "snap/nodes:1:1");
+    let init = std::process::Command::new(assert_cmd::cargo::cargo_bin!("carota"))
+        .args(["init", "nope"])
+        .output()
+        .unwrap();
+    assert_eq!(place_in(&judged(&init, Code::SnapshotShape)), "nope:1:1");
     let said = Case::new()
         .remove("snapshot/cluster")
         .refused_with(Code::SnapshotShape);
