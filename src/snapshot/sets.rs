@@ -93,7 +93,8 @@ pub struct Set {
 
 /// Whether a folder of this name holds a set: no node has such a name.
 pub fn is_name_of_set(name: &str) -> bool {
-    name.contains(['[', '+'])
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-[]+".contains(&b);
+    name.contains(['[', '+']) && name.bytes().all(fine)
 }
 
 /// The name of a set of these nodes, which are in order: a pattern where they count up, otherwise the first
