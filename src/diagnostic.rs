@@ -124,6 +124,8 @@ codes! {
         "`carota explain` takes a diagnostic code, a phase by its number or name, or the path of a file in a compiled plan or beside it.";
     PlanUnreadable = "C041": "a compiled plan cannot be read",
         "The directory has no plan.json and SHA256SUMS of this version of carota. Name a plan/ that carota compiled, or compile it again.";
+    ObjectsLost = "C042": "the snapshot lacks a list of API objects",
+        "The collector writes a list for every kind that it asks for, an empty one too, and notes in cluster/MISSING which kinds the API does not serve. A list that is neither there nor noted was lost: its objects might hold the old CA, and nothing would widen them. Restore the file, or run `sh collect.sh cluster --force`.";
 }
 
 impl fmt::Display for Code {

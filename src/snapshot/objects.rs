@@ -1,7 +1,11 @@
 //! API objects, as `kubectl get -A -o yaml` prints them: one List a kind.
+//!
+//! A list that was lost is not the same as one that is empty: webhooks that nobody sees keep the old trust. So every
+//! kind that the collector asks for is there, or in `MISSING`, where it notes what the API does not serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +18,74 @@ use super::read_text;
 use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
-use crate::input::{MAX_LIST, why};
+use crate::input::{MAX_FILE, MAX_LIST, why};
 use crate::names;
 use crate::parallel;
 use crate::state::ObjectId;
+
+/// The kinds that the collector asks for (`kinds` in templates/collect.sh), each with whether a cluster may do
+/// without: the API serves only some of them in some versions, but no snapshot is of use without pods.
+const KINDS: [(&str, Need); 20] = [
+    ("apiservices", Need::IfServed),
+    ("certificatesigningrequests", Need::IfServed),
+    ("clustertrustbundles", Need::IfServed),
+    ("configmaps", Need::Always),
+    ("cronjobs", Need::IfServed),
+    ("customresourcedefinitions", Need::IfServed),
+    ("daemonsets", Need::IfServed),
+    ("deployments", Need::IfServed),
+    ("jobs", Need::IfServed),
+    ("mutatingwebhookconfigurations", Need::IfServed),
+    ("namespaces", Need::Always),
+    ("nodes", Need::Always),
+    ("poddisruptionbudgets", Need::IfServed),
+    ("pods", Need::Always),
+    ("replicasets", Need::IfServed),
+    ("secrets", Need::Always),
+    ("serviceaccounts", Need::IfServed),
+    ("services", Need::IfServed),
+    ("statefulsets", Need::IfServed),
+    ("validatingwebhookconfigurations", Need::IfServed),
+];
+
+/// Whether a kind's list must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// In every snapshot: the collector itself stops without it.
+    Always,
+    /// Unless the collector noted that the API does not serve it.
+    IfServed,
+}
+
+/// Where the collector notes the kinds that the API does not serve, one a line.
+const MISSING: &str = "MISSING";
+
+/// Refuses a snapshot that has lost a list.
+fn refuse_lost(folder: &Path, kinds: &[&str]) -> Result<()> {
+    let path = folder.join("cluster").join(MISSING);
+    let noted = match fs::symlink_metadata(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        _ => read_text(&path, "snapshot/cluster/MISSING", MAX_FILE)?,
+    };
+    let noted: BTreeSet<&str> = noted.lines().map(str::trim_end).collect();
+    let lost = KINDS.iter().find(|(kind, need)| {
+        let without = *need == Need::IfServed && noted.contains(kind);
+        !without && !kinds.contains(kind)
+    });
+    let Some((kind, need)) = lost else {
+        return Ok(());
+    };
+    let unless = match need {
+        Need::Always => "",
+        Need::IfServed => ", and MISSING does not say that the API does not serve them",
+    };
+    Err(Diagnostic::new(
+        Code::ObjectsLost,
+        format!("the snapshot has no list of the cluster's {kind}{unless}"),
+        "restore the file, or run `sh collect.sh cluster --force` where kubectl works: it writes every list, an empty one too",
+    )
+    .at(Place::start_of(&format!("snapshot/cluster/{kind}.yaml"))))
+}
 
 /// Reads `cluster/<kind>.yaml`.
 pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
@@ -38,6 +106,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<ObjectId, Arc<Value>>> {
         .iter()
         .filter_map(|name| name.strip_suffix(".yaml"))
         .collect();
+    refuse_lost(folder, &kinds)?;
     let mut lists: Vec<List> = parallel::map(&kinds, |kind| List::open(folder, kind))
         .into_iter()
         .collect::<Result<_>>()?;
@@ -269,6 +338,21 @@ mod tests {
             label: "snapshot/cluster/configmaps.yaml".to_owned(),
             text: text.to_owned(),
         }
+    }
+
+    #[test]
+    fn the_kinds_are_those_that_the_collector_asks_for() {
+        let script = crate::collect::script();
+        let (_, rest) = script.split_once("\nkinds='").unwrap();
+        let (asked, _) = rest.split_once('\'').unwrap();
+        let asked = asked.split_whitespace().map(|kind| kind.split('.').next());
+        let known = KINDS.iter().map(|(kind, _)| Some(*kind));
+        assert!(asked.eq(known));
+        let (_, rest) = script.split_once("\n  for kind in configmaps").unwrap();
+        let (more, _) = rest.split_once(';').unwrap();
+        let needed = ["configmaps"].into_iter().chain(more.split_whitespace());
+        let always = KINDS.iter().filter(|(_, need)| *need == Need::Always);
+        assert!(needed.eq(always.map(|(kind, _)| *kind)));
     }
 
     fn both_ways(text: &str) -> (Result<Objects>, Result<Objects>) {

@@ -190,6 +190,35 @@ fn a_snapshot_that_is_not_there_or_not_whole_is_refused() {
 }
 
 #[test]
+fn a_list_of_objects_that_was_lost_is_refused() {
+    let missing = "snapshot/cluster/MISSING";
+    let noted = Case::new().text(missing);
+    for kind in std::fs::read_dir(Case::new().path("snapshot/cluster")).unwrap() {
+        let file = kind.unwrap().file_name().into_string().unwrap();
+        let Some(kind) = file.strip_suffix(".yaml") else {
+            continue;
+        };
+        let lost = Case::new().remove(&format!("snapshot/cluster/{kind}.yaml"));
+        let said = lost.refused_with(Code::ObjectsLost);
+        assert_eq!(place_in(&said), format!("snapshot/cluster/{file}:1:1"));
+        assert!(said.contains("sh collect.sh cluster --force"), "{said}");
+    }
+    let without = |kind: &str| {
+        let case = Case::new().remove(&format!("snapshot/cluster/{kind}.yaml"));
+        case.put(missing, format!("{noted}{kind}\n"))
+    };
+    without("apiservices").compiles();
+    // No cluster is without these, whatever is noted.
+    without("pods").refused_with(Code::ObjectsLost);
+    let said = Case::new().remove(missing).refused_with(Code::ObjectsLost);
+    let first = "snapshot/cluster/clustertrustbundles.yaml:1:1";
+    assert_eq!(place_in(&said), first);
+    let empty = "apiVersion: v1\nitems: []\nkind: List\n";
+    let webhooks = "snapshot/cluster/validatingwebhookconfigurations.yaml";
+    Case::new().put(webhooks, empty).compiles();
+}
+
+#[test]
 fn a_file_that_is_not_the_one_of_files_is_refused() {
     let edited = Case::new().text(&manifest()) + "# edited\n";
     Case::new()
