@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::claims;
 use crate::coverage;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::input::{self, MAX_FILE, MAX_LOCK};
@@ -109,7 +110,9 @@ impl Inputs {
         let (lock, start) = parallel::both(
             || read_lock(folder),
             || {
-                snapshot::read(&at, &spec)
+                let start = snapshot::read(&at, &spec)?;
+                claims::check(&spec, &start)?;
+                Ok(start)
             },
         );
         let start = start.map_err(|error| snapshot::on_disk(&at, &spec.snapshot, error))?;
@@ -281,6 +284,7 @@ pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
 }
 
 fn unaccepted(spec: &Spec, proof: &Proof) -> Vec<Outage> {
+    claims::check(spec, &start)?;
     proof
         .outages
         .iter()

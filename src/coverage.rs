@@ -144,7 +144,7 @@ pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
 
 /// Calls `visit` with every text of the objects that may hold certificates, and its path; what is a record, or
 /// published by its controller, is passed over.
-fn texts_of_objects(
+pub fn texts_of_objects(
     state: &State,
     mut visit: impl FnMut(&ObjectId, &[String], &str) -> Result<()>,
 ) -> Result<()> {
@@ -245,7 +245,8 @@ pub fn is_published_bundle(id: &ObjectId, object: &Value) -> bool {
 
 /// Cheap: whether a text is worth searching. A certificate in any encoding shows as a long run of
 /// base64, even where it is folded over lines.
-fn may_hold_certificates(text: &str) -> bool {
+#[must_use]
+pub fn may_hold_certificates(text: &str) -> bool {
     /// Shorter than any line that base64 is folded into.
     const RUN: usize = 48;
     let in_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');

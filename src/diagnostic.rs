@@ -126,6 +126,8 @@ codes! {
         "The directory has no plan.json and SHA256SUMS of this version of carota. Name a plan/ that carota compiled, or compile it again.";
     ObjectsLost = "C042": "the snapshot lacks a list of API objects",
         "The collector writes a list for every kind that it asks for, an empty one too, and notes in cluster/MISSING which kinds the API does not serve. A list that is neither there nor noted was lost: its objects might hold the old CA, and nothing would widen them. Restore the file, or run `sh collect.sh cluster --force`.";
+    NotInCluster = "C043": "cluster.toml names something that the cluster of the snapshot does not have",
+        "A workload to restart, an object or file with a copy of a CA, a certificate of somebody else, the name of the API's endpoint, the version of Kubernetes: each must be in the snapshot. A misspelt one would be passed over, and what was meant would be left undone. Correct it, take it out if it is gone, or take the snapshot again if it is new.";
 }
 
 impl fmt::Display for Code {

@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod check;
+mod claims;
 pub mod cli;
 pub mod collect;
 pub mod committed;

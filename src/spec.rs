@@ -227,9 +227,24 @@ pub struct TrustConsumer {
     pub at: ConsumerPlace,
     /// What it can hold.
     pub mode: ConsumerMode,
-    /// Workloads (`deployments/shop/gateway`) that must be restarted to read it.
-    pub restart: Vec<(String, String, String)>,
-    /// Where it was declared.
+    /// Workloads that must be restarted to read it.
+    pub restart: Vec<Workload>,
+    /// Where its object or file was named.
+    pub place: Place,
+    /// Where the key of its object was named; for a file, where that was.
+    pub key_place: Place,
+}
+
+/// A workload that a trust consumer names: `deployments/shop/gateway`.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Plural kind.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Where it was named.
     pub place: Place,
 }
 
@@ -240,6 +255,8 @@ pub struct ExternalLeaf {
     pub fingerprint: String,
     /// Who re-issues it before the old trust goes.
     pub owner: String,
+    /// Where its fingerprint stands.
+    pub place: Place,
 }
 
 /// A checked cluster.toml.
@@ -251,8 +268,12 @@ pub struct Spec {
     pub cluster: String,
     /// `cluster.kubernetes`.
     pub kubernetes: Version,
+    /// Where that stands.
+    pub kubernetes_place: Place,
     /// `cluster.endpoint`: the URL by which clients reach the API servers.
     pub endpoint: String,
+    /// Where that stands.
+    pub endpoint_place: Place,
     /// `cluster.snapshot`, relative to cluster.toml.
     pub snapshot: String,
     /// `rotation.id`.
@@ -443,6 +464,8 @@ impl Spec {
                 "write it as `1.34.4`",
                 |s| Version::parse(s).ok_or_else(|| "not a Kubernetes version".to_owned()),
             )?,
+            kubernetes_place: source.place(&raw.cluster.kubernetes.span()),
+            endpoint_place: source.place(&raw.cluster.endpoint.span()),
             endpoint: source.check(
                 Code::TomlValue,
                 &raw.cluster.endpoint,
@@ -778,6 +801,12 @@ fn consumers(source: &Source<'_>, raw: &[RawConsumer]) -> Result<Vec<TrustConsum
 
 fn consumer(source: &Source<'_>, raw: &RawConsumer) -> Result<TrustConsumer> {
     let mode = raw.mode.span();
+    let named = raw.object.as_ref().or(raw.file.as_ref());
+    let named = named.map_or_else(|| mode.clone(), Spanned::span);
+    let key_span = raw
+        .key
+        .as_ref()
+        .map_or_else(|| named.clone(), Spanned::span);
     let at = match (&raw.object, &raw.key, &raw.file) {
         (Some(object), Some(key), None) => {
             let (kind, namespace, name) = object_ref(source, object)?;
@@ -814,9 +843,18 @@ fn consumer(source: &Source<'_>, raw: &RawConsumer) -> Result<TrustConsumer> {
         restart: raw
             .restart
             .iter()
-            .map(|w| object_ref(source, w))
+            .map(|named| {
+                let (kind, namespace, name) = object_ref(source, named)?;
+                Ok(Workload {
+                    kind,
+                    namespace,
+                    name,
+                    place: source.place(&named.span()),
+                })
+            })
             .collect::<Result<_>>()?,
-        place: source.place(&mode),
+        place: source.place(&named),
+        key_place: source.place(&key_span),
     })
 }
 
@@ -858,7 +896,11 @@ fn external_leaves(source: &Source<'_>, raw: &[RawExternalLeaf]) -> Result<Vec<E
                     ok.then(|| s.to_owned())
                         .ok_or_else(|| "an owner is one line of text".to_owned())
                 })?;
-            Ok(ExternalLeaf { fingerprint, owner })
+            Ok(ExternalLeaf {
+                fingerprint,
+                owner,
+                place: source.place(&leaf.fingerprint.span()),
+            })
         })
         .collect()
 }

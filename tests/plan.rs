@@ -96,6 +96,9 @@ fn a_version_that_was_not_looked_at_compiles_with_a_note() {
     let folder = inputs_of(&example);
     let toml = folder.path().join("cluster.toml");
     let version = |version| format!("kubernetes = \"{version}\"");
+    // The cluster has nodes of that version.
+    let nodes = folder.path().join("snapshot/cluster/nodes.yaml");
+    edit(&nodes, "kubeletVersion: v1.34.4", "kubeletVersion: v1.38.0");
     edit(&toml, &version("1.34.4"), &version("1.37.2"));
     compile(folder.path());
     assert!(!readme(folder.path()).contains(note));

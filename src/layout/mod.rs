@@ -139,6 +139,18 @@ impl Component {
         }
     }
 
+    /// The image of its container, as written; None for a unit.
+    #[must_use]
+    pub fn image(&self) -> Option<&str> {
+        match &self.form {
+            Form::Pod {
+                manifest,
+                container,
+            } => manifest.containers()[*container].image.as_deref(),
+            Form::Unit(_) => None,
+        }
+    }
+
     /// Whether it is a unit of systemd.
     #[must_use]
     pub fn is_unit(&self) -> bool {

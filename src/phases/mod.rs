@@ -23,6 +23,7 @@ mod widen;
 mod workloads;
 
 use widen::kubeconfig_trust::handing_out;
+pub use workloads::ROLLED_KINDS;
 
 /// The part of the rotation that a phase belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

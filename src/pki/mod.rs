@@ -30,4 +30,4 @@ pub use key::{KeyAlgorithm, PrivateKey};
 pub use keyring::Keyring;
 pub use lock::{KeyReferences, LOCK_FILE, Lock, LockedCa, LockedLeaf};
 pub use secret::PrivateText;
-pub use verify::{Purpose, VerifyError, verify};
+pub use verify::{Purpose, VerifyError, holds_name, verify};

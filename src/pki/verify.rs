@@ -162,7 +162,9 @@ pub fn verify(
         find_path(leaf, &end_entity, intermediates, anchors, (purpose, at))?;
     }
     match purpose {
-        Purpose::Server { name: Some(name) } => check_name(leaf, name),
+        Purpose::Server { name: Some(name) } => holds_name(leaf, name)
+            .then_some(())
+            .ok_or(VerifyError::WrongName),
         Purpose::Server { name: None } | Purpose::Client => Ok(()),
     }
 }
@@ -281,9 +283,10 @@ fn trust_anchor(certificate: &Certificate) -> Result<TrustAnchor<'_>, VerifyErro
 
 /// Whether the SAN holds the name, as Go's `VerifyHostname` decides. webpki's own check is not used:
 /// it refuses wildcards of one label and names that Go compares exactly.
-fn check_name(certificate: &Certificate, name: &str) -> Result<(), VerifyError> {
+#[must_use]
+pub fn holds_name(certificate: &Certificate, name: &str) -> bool {
     let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
-    let held = if let Ok(address) = bare.unwrap_or(name).parse::<IpAddr>() {
+    if let Ok(address) = bare.unwrap_or(name).parse::<IpAddr>() {
         let wanted = address.to_canonical();
         let mut addresses = certificate.ip_addresses().iter();
         addresses.any(|a| a.to_canonical() == wanted)
@@ -292,8 +295,7 @@ fn check_name(certificate: &Certificate, name: &str) -> Result<(), VerifyError> 
             .dns_names()
             .iter()
             .any(|dns| dns_matches(dns, name))
-    };
-    held.then_some(()).ok_or(VerifyError::WrongName)
+    }
 }
 
 fn dns_matches(pattern: &str, name: &str) -> bool {

@@ -528,6 +528,7 @@ fn looks_like_kubeconfig(text: &str) -> bool {
 }
 
 /// The host of a URL.
+#[must_use]
 pub fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);

@@ -40,6 +40,7 @@ use crate::names::NodeName;
 use crate::parallel;
 use crate::pki::Certificate;
 use crate::spec::{CaName, Version};
+pub use artifacts::host_of;
 use edges::Place;
 use inputs::Inputs;
 use judge::Judge;

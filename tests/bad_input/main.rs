@@ -6,6 +6,7 @@
 mod authorities;
 mod case;
 mod certificates;
+mod claims;
 mod codes;
 mod description;
 mod external;

@@ -256,8 +256,8 @@ pub fn declared_restarts(
         .iter()
         .filter(|c| c.mode == mode)
     {
-        for (kind, namespace, name) in &consumer.restart {
-            let id = ObjectId::new(kind, namespace, name);
+        for workload in &consumer.restart {
+            let id = ObjectId::new(&workload.kind, &workload.namespace, &workload.name);
             if state.object(&id).is_some() {
                 out.rolled.insert(id);
             }
