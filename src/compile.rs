@@ -37,6 +37,10 @@ pub struct Compiled {
     pub proof: Proof,
     /// Outages that cluster.toml does not accept.
     pub unaccepted: Vec<Outage>,
+    /// Names of outages that cluster.toml accepts.
+    pub accepted: Vec<String>,
+    /// Those of them that nobody has to accept for this plan.
+    pub superfluous: Vec<String>,
     /// What was read, issued, proven and rendered, in a line each.
     pub facts: Vec<String>,
 }
@@ -215,6 +219,7 @@ fn made_of(
     proof.weaknesses.extend(versions::note(spec.kubernetes));
     proof.weaknesses.sort();
     let unaccepted = unaccepted(&spec, &proof);
+    let superfluous = superfluous(&spec, &proof);
     let plan = render::plan(&rotation, phases, &coverage, &proof)?;
     let facts = facts(&rotation, &done, &proof, &plan);
     let stale_sources = coverage
@@ -230,6 +235,8 @@ fn made_of(
         stale_sources,
         proof,
         unaccepted,
+        accepted: spec.accept.clone(),
+        superfluous,
         facts,
     })
 }
@@ -277,6 +284,7 @@ fn facts(rotation: &Rotation, done: &[Arc<Done>], proof: &Proof, plan: &Plan) ->
 /// are made for it and forgotten. `folder` is where cluster.toml would lie.
 pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
     let start = snapshot::read(&folder.join(&spec.snapshot), spec)?;
+    claims::check(spec, &start)?;
     let mut issuer = Issuer::new(&spec.id, None, Keyring::default());
     let rotation = Rotation::prepare(spec, start.clone(), &mut issuer, &mut BTreeMap::new())?;
     let done = phases::run(&rotation, &start, |_| ())?;
@@ -284,13 +292,21 @@ pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
 }
 
 fn unaccepted(spec: &Spec, proof: &Proof) -> Vec<Outage> {
-    claims::check(spec, &start)?;
     proof
         .outages
         .iter()
         .filter(|outage| !outage.minor && !spec.accept.contains(&outage.name))
         .cloned()
         .collect()
+}
+
+fn superfluous(spec: &Spec, proof: &Proof) -> Vec<String> {
+    let needed = |name: &&String| {
+        let mut outages = proof.outages.iter();
+        outages.any(|outage| !outage.minor && outage.name == **name)
+    };
+    let accepted = spec.accept.iter();
+    accepted.filter(|name| !needed(name)).cloned().collect()
 }
 
 /// Proves the states that the phases made.

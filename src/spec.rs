@@ -20,6 +20,19 @@ pub const DAY: i64 = 86_400;
 /// Days in the year that validities count with.
 const YEAR_DAYS: i64 = 365;
 
+/// What an outage can be of; `rotation.accept` names it as `outage:apiserver`.
+pub const OUTAGES: [&str; 9] = [
+    "apiserver",
+    "cloud-controller-manager",
+    "controller-manager",
+    "etcd",
+    "kubelet",
+    "local-kubelet",
+    "scheduler",
+    "starting-apiserver",
+    "workloads",
+];
+
 /// Which certificate authority of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CaName {
@@ -490,17 +503,7 @@ impl Spec {
             accept: rotation
                 .accept
                 .iter()
-                .map(|name| {
-                    let help = "write the name that the compile prints, such as `outage:apiserver`";
-                    source.check(Code::TomlValue, name, help, |s| {
-                        let known = s
-                            .strip_prefix("outage:")
-                            .is_some_and(|w| names::subdomain(w).is_ok());
-                        known
-                            .then(|| s.to_owned())
-                            .ok_or_else(|| format!("`{s}` is not an outage"))
-                    })
-                })
+                .map(|name| accepted(&source, name))
                 .collect::<Result<_>>()?,
             nodes: nodes(&source, &raw.node)?,
             trust_consumers: consumers(&source, &raw.trust_consumer)?,
@@ -513,6 +516,25 @@ impl Spec {
     pub fn start(&self) -> Place {
         Place::start_of(&self.file)
     }
+}
+
+/// The name of an outage. One that no plan has is a slip of the pen.
+fn accepted(source: &Source<'_>, name: &Spanned<String>) -> Result<String> {
+    let text = name.get_ref();
+    let known = OUTAGES.map(|what| format!("outage:{what}"));
+    if known.contains(text) {
+        return Ok(text.clone());
+    }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    let remedy = match similar::get_close_matches(text.as_str(), &names, 1, 0.6).first() {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "write a name that the compile prints: `{}`",
+            names.join("`, `")
+        ),
+    };
+    let reason = format!("`{text}` is not an outage");
+    source.error(Code::TomlValue, &name.span(), reason, remedy)
 }
 
 /// What to do about an error of the TOML reader: for a name that is none of those it lists (``unknown

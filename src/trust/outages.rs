@@ -231,6 +231,7 @@ fn workloads_away(state: &State, restarted: &BTreeSet<Process>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::OUTAGES;
 
     #[test]
     fn an_outage_is_bounded_by_what_the_scripts_wait() {
@@ -238,6 +239,27 @@ mod tests {
         assert!(scripts.contains(&format!(" timeout={WAITED} ")));
         let (_, scope) = of_program(Program::Apiserver, 1, 1, true).unwrap();
         assert!(scope.contains("at most 300 s"), "{scope}");
+    }
+
+    #[test]
+    fn every_outage_has_a_name_that_can_be_accepted() {
+        for program in [
+            Program::Apiserver,
+            Program::ControllerManager,
+            Program::Scheduler,
+            Program::CloudControllerManager,
+            Program::Etcd,
+        ] {
+            let (name, _) = of_program(program, 1, 1, true).unwrap();
+            assert!(OUTAGES.contains(&name), "{name}");
+        }
+        let source = include_str!("outages.rs");
+        let pushed = source.split("push(\n").skip(1);
+        let names =
+            pushed.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+        let names: Vec<&str> = names.collect();
+        assert!(names.contains(&"workloads"), "{names:?}");
+        assert!(names.iter().all(|name| OUTAGES.contains(name)), "{names:?}");
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn a_cluster_toml_that_is_no_text_is_refused() {
     Case::description()
         .put_huge(TOML)
         .refused(Code::FileUnreadable, TOML, "");
-    Case::description()
+    let said = Case::description()
         .remove(TOML)
         .refused_with(Code::FileUnreadable);
     assert!(said.contains("there is no such file"), "{said}");
@@ -239,4 +239,22 @@ fn control_characters_of_a_line_of_cluster_toml_do_not_reach_a_terminal() {
         "\"\u{7f}\u{202e}\" = 1 # \u{9b}31m\nendpoint =",
     );
     judged(&case.compile(), Code::TomlSyntax);
+}
+
+#[test]
+fn an_outage_that_no_plan_has_is_refused_at_its_place() {
+    let wrong = |name: &str| {
+        let case = Case::description().edit(TOML, "\"outage:workloads\"", name);
+        case.refused(Code::TomlValue, TOML, name)
+    };
+    for name in [
+        "\"outage:workload\"",
+        "\"workloads\"",
+        "\"outage:worklaods\"",
+    ] {
+        let said = wrong(name);
+        assert!(said.contains("did you mean `outage:workloads`?"), "{said}");
+    }
+    let said = wrong("\"x\"");
+    assert!(said.contains("`outage:apiserver`, "), "{said}");
 }
