@@ -241,7 +241,7 @@ fn a_bundle_for_a_recipient_goes_through_age() {
     };
     let output = run(bin.to_str().unwrap());
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("age"), "{}", said(&output));
+    assert!(said(&output).contains("install age"), "{}", said(&output));
     assert!(there().is_empty(), "{:?}", there());
     let age = bin.join("age");
     fs::write(&age, "#!/bin/sh\necho \"for $*\"\nexec sha256sum\n").unwrap();

@@ -308,46 +308,74 @@ fn put_private(root: &Path, path: &str, bytes: &[u8], keep: Keep) -> io::Result<
 /// anybody to encrypt it for.
 pub fn private_file(path: &Path, bytes: &[u8], recipients: &[String]) -> Result<()> {
     let written = if recipients.is_empty() {
-        put(path, bytes, 0o600, Keep::Synced)
+        put(path, bytes, 0o600, Keep::Synced).map_err(Unwritten::ByUs)
     } else {
         put_encrypted(path, bytes, recipients)
     };
-    written.map_err(|e| {
-        Diagnostic::new(
-            Code::OutputFailed,
-            format!("{} could not be written: {e}", path.display()),
-            "see that its folder exists, and that there is space and permission",
-        )
+    written.map_err(|unwritten| {
+        let (reason, remedy) = match unwritten {
+            Unwritten::ByUs(e) => (
+                e.to_string(),
+                "see that its folder exists, and that there is space and permission",
+            ),
+            Unwritten::NoAge(e) if e.kind() == io::ErrorKind::NotFound => (
+                "the program `age`, which encrypts it, is not installed".to_owned(),
+                "install age, which most distributions have as a package and https://age-encryption.org as a binary; without --recipient it is not needed",
+            ),
+            Unwritten::NoAge(e) => (
+                format!("the program `age`, which encrypts it, does not start: {e}"),
+                "see that `age --version` works; without --recipient it is not needed",
+            ),
+            Unwritten::ByAge => (
+                "age failed, see above".to_owned(),
+                "see that each --recipient is one that age takes: `age1…`, or an SSH public key",
+            ),
+        };
+        let reason = format!("{} could not be written: {reason}", path.display());
+        Diagnostic::new(Code::OutputFailed, reason, remedy)
     })
 }
 
-fn put_encrypted(path: &Path, bytes: &[u8], recipients: &[String]) -> io::Result<()> {
+/// Why an encrypted file is not there.
+enum Unwritten {
+    /// It could not be written.
+    ByUs(io::Error),
+    /// The program that encrypts does not start.
+    NoAge(io::Error),
+    /// It did not encrypt, and has said why.
+    ByAge,
+}
+
+fn put_encrypted(path: &Path, bytes: &[u8], recipients: &[String]) -> Result<(), Unwritten> {
     let making = making(path);
-    let written = encrypt(&making, bytes, recipients).and_then(|()| fs::rename(&making, path));
+    let written = encrypt(&making, bytes, recipients)
+        .and_then(|()| fs::rename(&making, path).map_err(Unwritten::ByUs));
     if written.is_err() {
         let _ = fs::remove_file(&making);
     }
     written
 }
 
-fn encrypt(to: &Path, bytes: &[u8], recipients: &[String]) -> io::Result<()> {
+fn encrypt(to: &Path, bytes: &[u8], recipients: &[String]) -> Result<(), Unwritten> {
     let file = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(to)?;
+        .open(to)
+        .map_err(Unwritten::ByUs)?;
+    let out = file.try_clone().map_err(Unwritten::ByUs)?;
     let mut age = Command::new("age")
         .args(recipients.iter().flat_map(|r| ["-r", r]))
         .stdin(Stdio::piped())
-        .stdout(file.try_clone()?)
+        .stdout(out)
         .spawn()
-        .map_err(|e| io::Error::new(e.kind(), format!("the age program does not start: {e}")))?;
+        .map_err(Unwritten::NoAge)?;
     let given = age.stdin.take().map(|mut to| to.write_all(bytes));
-    if !age.wait()?.success() {
-        return Err(io::Error::other("age failed, see above"));
+    if !age.wait().map_err(Unwritten::ByUs)?.success() {
+        return Err(Unwritten::ByAge);
     }
-    given.transpose()?;
-    file.sync_all()
+    given.transpose().map_err(Unwritten::ByUs)?;
+    file.sync_all().map_err(Unwritten::ByUs)
 }
 
 /// Where a file is made before it takes its place; what a killed run left there is removed.
