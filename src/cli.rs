@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::bundle::Source;
 use crate::check::check;
@@ -179,15 +179,16 @@ enum Command {
     #[command(
         after_help = "Examples:\n  carota bundle cluster.toml --node cp-1\n  carota bundle cluster.toml --all --out bundles --recipient age1…"
     )]
+    #[command(group(ArgGroup::new("nodes").args(["node", "all"]).required(true)))]
     Bundle {
         /// The description of the cluster; its folder holds plan/ and secrets/.
         #[arg(value_name = "CLUSTER.toml")]
         cluster: PathBuf,
         /// A node; may be given several times.
-        #[arg(long, value_name = "NAME", required_unless_present = "all")]
+        #[arg(long, value_name = "NAME")]
         node: Vec<String>,
         /// Every node of the plan, a tar for each.
-        #[arg(long, conflicts_with = "node")]
+        #[arg(long)]
         all: bool,
         /// The folder to write to; it must exist.
         #[arg(long, value_name = "DIR", default_value = ".")]

@@ -264,3 +264,13 @@ fn a_bundle_for_a_recipient_goes_through_age() {
     assert_eq!(run(&path).status.code(), Some(2));
     assert!(there().is_empty());
 }
+
+#[test]
+fn without_a_node_both_ways_to_name_some_are_said() {
+    let output = carota(&["bundle", "cluster.toml"], Path::new("."));
+    assert_eq!(output.status.code(), Some(2));
+    let text = said(&output);
+    assert!(text.contains("<--node <NAME>|--all>"), "{text}");
+    let both = ["bundle", "cluster.toml", "--all", "--node", "cp-1"];
+    assert_eq!(carota(&both, Path::new(".")).status.code(), Some(2));
+}
