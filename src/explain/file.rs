@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text::Page;
 use super::{PlanPath, page_step, phase, unknown};
 use crate::committed::{Change, Committed};
-use crate::diagnostic::Result;
+use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::digest::sha256;
 use crate::edit::embedded::find_embedded_certificates;
 use crate::phases::Phase;
@@ -452,8 +452,11 @@ fn joined(names: &BTreeSet<String>) -> String {
         .join(", ")
 }
 
-/// No such file; the nearest one of the plan is suggested as the user would write it.
-fn missing(place: &PlanPath, plan: &Committed) -> crate::diagnostic::Diagnostic {
+/// No such file in the plan; the nearest one is suggested as the user would write it. A name beside the plan may be meant
+/// for anything.
+fn missing(place: &PlanPath, plan: &Committed) -> Diagnostic {
+    /// Paths share folders, so that only those that are nearly the same are meant.
+    const NEAR: f32 = 0.8;
     let root = plan.root().to_string_lossy();
     let root = root.strip_prefix("./").unwrap_or(&root);
     let named = |path: &String| {
@@ -468,5 +471,22 @@ fn missing(place: &PlanPath, plan: &Committed) -> crate::diagnostic::Diagnostic 
         plan.phases()
             .map(|(directory, _)| named(&directory.to_owned())),
     );
-    unknown(&place.given, &paths.into_iter().collect::<Vec<_>>())
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let given = place.given.as_str();
+    let Some(inside) = place.path.strip_prefix("plan/") else {
+        return unknown(given, &paths);
+    };
+    let reason = if plan.root().join(inside).exists() {
+        format!("`{given}` is no file that carota writes into a plan")
+    } else {
+        format!("there is no file `{given}`: the plan has none of that name")
+    };
+    let remedy = match similar::get_close_matches(given, &paths, 1, NEAR).first() {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "{} lists the files of the plan",
+            named(&"SHA256SUMS".to_owned())
+        ),
+    };
+    Diagnostic::new(Code::UnknownSubject, reason, remedy)
 }

@@ -31,8 +31,23 @@ pub fn explain(what: &str) -> Result<String> {
     let beside = what.rsplit('/').next().unwrap_or(what);
     match kinds::of(beside).filter(|_| Path::new(what).exists()) {
         Some(kind) => Ok(file::of_kind(what, kind).finish()),
-        None => Err(unknown(what, &[])),
+        None => Err(without_plan(what).unwrap_or_else(|| unknown(what, &[]))),
     }
+}
+
+/// A path into a plan that is not there.
+fn without_plan(what: &str) -> Option<Diagnostic> {
+    let parts: Vec<&str> = what.split('/').collect();
+    let at = parts.iter().position(|part| *part == "plan")?;
+    let plan = parts[..=at].join("/");
+    if Path::new(&plan).join("plan.json").exists() {
+        return None;
+    }
+    Some(Diagnostic::new(
+        Code::UnknownSubject,
+        format!("there is no compiled plan at `{plan}`"),
+        "compile it first: `carota compile cluster.toml`; a path is looked for from the folder that you are in",
+    ))
 }
 
 /// A code's page.
@@ -118,12 +133,12 @@ fn is_known(name: &str) -> bool {
 }
 
 /// Nothing of that name; the nearest that there is.
-fn unknown(what: &str, paths: &[String]) -> Diagnostic {
+fn unknown(what: &str, paths: &[&str]) -> Diagnostic {
     let directories: Vec<String> = PHASES.iter().map(Phase::directory).collect();
     // No codes: nearly every code is near another, and none is meant.
     let mut names: Vec<&str> = PHASES.iter().map(|phase| phase.name).collect();
     names.extend(directories.iter().map(String::as_str));
-    names.extend(paths.iter().map(String::as_str));
+    names.extend(paths);
     let near = similar::get_close_matches(what, &names, 1, 0.6);
     let remedy = match near.first() {
         Some(name) => format!("did you mean `{name}`?"),

@@ -275,6 +275,23 @@ fn what_is_mistyped_is_answered_with_the_nearest_name() {
 }
 
 #[test]
+fn a_path_that_the_plan_does_not_have_is_said_to_be_missing() {
+    let error = refused("plan/nope", &example());
+    assert!(error.contains("there is no file `plan/nope`"), "{error}");
+    assert!(error.contains("plan/SHA256SUMS lists the files"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused("plan/README.md", folder.path());
+    assert!(
+        error.contains("there is no compiled plan at `plan`"),
+        "{error}"
+    );
+    copy_tree(&example().join("plan"), &folder.path().join("plan"));
+    fs::write(folder.path().join("plan/notes.txt"), "").unwrap();
+    let error = refused("plan/notes.txt", folder.path());
+    assert!(error.contains("is no file that carota writes"), "{error}");
+}
+
+#[test]
 fn a_plan_of_another_version_is_refused_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
     copy_tree(&example().join("plan"), &folder.path().join("plan"));
