@@ -58,6 +58,8 @@ impl Kind {
 pub struct Checked {
     /// Differences, by path.
     pub differences: Vec<Difference>,
+    /// Whether there is no plan/ at all, so that everything in it is missing.
+    pub no_plan: bool,
     /// What the inputs give.
     pub compiled: Compiled,
 }
@@ -96,6 +98,7 @@ pub fn check(cluster_toml: &Path, told: Told<'_>) -> Result<Checked> {
     differences.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Checked {
         differences,
+        no_plan: fs::symlink_metadata(&plan).is_err(),
         compiled,
     })
 }

@@ -119,6 +119,13 @@ fn every_kind_of_tampering_is_found_at_its_place() {
     });
     assert_eq!(text, format!("{script} is not what the inputs give\n"));
 
+    let text = found(|f| fs::remove_dir_all(f.join("plan")).unwrap());
+    assert!(
+        text.starts_with("no plan/ here: run `carota compile`"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+
     // Any input that changes shows in the plan.
     let text = found(|f| {
         edit(

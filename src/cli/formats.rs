@@ -3,14 +3,27 @@
 
 use std::path::Path;
 
-use crate::check::Checked;
+use crate::check::{Checked, Difference};
 use crate::compare::Comparison;
 use crate::diagnostic::printable;
+
+/// In place of a line for each file, where there is no plan at all.
+const NO_PLAN: &str = "no plan/ here: run `carota compile` first, and commit what it writes";
+
+/// The differences that are worth a line each.
+fn worth_a_line(checked: &Checked) -> impl Iterator<Item = &Difference> {
+    let all = checked.differences.iter();
+    all.filter(|difference| !(checked.no_plan && difference.path.starts_with("plan/")))
+}
 
 /// A check as text. `brief`: without the diffs.
 pub fn check_text(checked: &Checked, brief: bool) -> String {
     let mut text = String::new();
-    for difference in &checked.differences {
+    if checked.no_plan {
+        text.push_str(NO_PLAN);
+        text.push('\n');
+    }
+    for difference in worth_a_line(checked) {
         text.push_str(&format!(
             "{} {}\n",
             difference.path,
@@ -43,18 +56,20 @@ pub fn check_json(checked: &Checked) -> serde_json::Result<String> {
 
 /// A check as annotations. `folder`: where cluster.toml lies.
 pub fn check_github(checked: &Checked, folder: &Path) -> String {
-    let differences = checked.differences.iter();
-    differences
-        .map(|difference| {
-            let message = format!("{} {}", difference.path, difference.kind.as_str());
-            annotation(
-                "error",
-                &folder.join(&difference.path),
-                difference.line,
-                &message,
-            )
-        })
-        .collect()
+    let none = checked
+        .no_plan
+        .then(|| annotation("error", &folder.join("plan"), 1, NO_PLAN));
+    let differences = worth_a_line(checked);
+    let annotations = differences.map(|difference| {
+        let message = format!("{} {}", difference.path, difference.kind.as_str());
+        annotation(
+            "error",
+            &folder.join(&difference.path),
+            difference.line,
+            &message,
+        )
+    });
+    none.into_iter().chain(annotations).collect()
 }
 
 /// A comparison as JSON: docs/schema/diff.json.
