@@ -517,14 +517,15 @@ fn run_compile(cluster: &Path, manner: Manner) -> anyhow::Result<ExitCode> {
     say_facts(&compiled, manner)?;
     if !compiled.may_be_written() {
         let mut say = anstream::stderr().lock();
-        write!(say, "{}", printable(&verdict(&compiled)))?;
-        writeln!(say, "nothing was written")?;
+        write!(say, "{}", printable(&refusal_in_full(&compiled)))?;
+        writeln!(say, "nothing was written; `carota prove` prints the proof")?;
         return Ok(ExitCode::from(PROOF_BROKEN));
     }
     let staged = write::stage(folder, &compiled.plan)?;
     write::secrets(folder, &compiled.keyring, &compiled.plan)?;
     write::lock(folder, &compiled.lock)?;
     staged.put_in_place()?;
+    say_superfluous(&compiled, manner)?;
     let mut say = anstream::stderr().lock();
     for id in compiled.stale_sources.iter().filter(|_| !manner.quiet) {
         writeln!(
@@ -588,9 +589,13 @@ fn prove(cluster: &Path, format: Format, manner: Manner) -> anyhow::Result<ExitC
     let compiled = compile_telling(cluster, &|stage| progress.at(stage))?;
     drop(progress);
     say_facts(&compiled, manner)?;
+    say_superfluous(&compiled, manner)?;
     match format {
         Format::Text => print(&printable(&verdict(&compiled)))?,
         Format::Json => {
+            // The proof says what breaks, and not that the plan is refused.
+            let refused = refusal(&compiled);
+            write!(anstream::stderr().lock(), "{}", printable(&refused))?;
             let mut proof = serde_json::to_value(&compiled.proof)?;
             proof["carota"] = 1.into();
             print(&format!("{}\n", serde_json::to_string_pretty(&proof)?))?;
@@ -609,6 +614,7 @@ fn run_check(cluster: &Path, format: ReportFormat, manner: Manner) -> anyhow::Re
     let checked = check(cluster, &|stage| progress.at(stage))?;
     drop(progress);
     say_facts(&checked.compiled, manner)?;
+    say_superfluous(&checked.compiled, manner)?;
     let holds = checked.compiled.may_be_written();
     print(&match format {
         ReportFormat::Text => formats::check_text(&checked, manner.quiet),
@@ -616,11 +622,8 @@ fn run_check(cluster: &Path, format: ReportFormat, manner: Manner) -> anyhow::Re
         ReportFormat::Github => formats::check_github(&checked, folder_of(cluster)),
     })?;
     if !holds {
-        writeln!(
-            anstream::stderr().lock(),
-            "{}",
-            printable(&verdict(&checked.compiled))
-        )?;
+        let refused = refusal_in_full(&checked.compiled);
+        write!(anstream::stderr().lock(), "{}", printable(&refused))?;
     }
     let same = checked.differences.is_empty() && holds;
     Ok(ExitCode::from(if same { 0 } else { DIFFERS }))
@@ -641,24 +644,78 @@ fn run_diff(
     Ok(ExitCode::from(if found.same { 0 } else { DIFFERS }))
 }
 
-/// The proof in words, with the outages that cluster.toml would have to accept.
-fn verdict(compiled: &Compiled) -> String {
-    let mut text = compiled.proof.render_text();
-    let names: BTreeSet<&str> = compiled
-        .unaccepted
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
+/// That and why a plan is refused; empty where it is not.
+fn refusal(compiled: &Compiled) -> String {
+    let mut why = Vec::new();
+    let broken = compiled.proof.broken.len();
+    if broken > 0 {
+        let connections = if broken == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
+        why.push(format!("it would break {broken} {connections}"));
+    }
+    let unaccepted = &compiled.unaccepted;
+    let names: BTreeSet<&String> = unaccepted.iter().map(|o| &o.name).collect();
     if !names.is_empty() {
-        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        why.push("it has outages that are not accepted".to_owned());
+    }
+    if why.is_empty() {
+        return String::new();
+    }
+    let why = why.join(", and ");
+    let mut text = format!("error[{}]: the plan is refused: {why}\n", Code::ProofBroken);
+    for outage in unaccepted {
         text.push_str(&format!(
-            "error[{}]: the plan has outages that are not accepted; if they may be, add to [rotation]: \
-             accept = [{}]\n",
-            Code::ProofBroken,
-            names.join(", ")
+            "  {:02}-{}: {}: {}\n",
+            outage.phase, outage.phase_name, outage.name, outage.scope
+        ));
+    }
+    if !names.is_empty() {
+        let all: BTreeSet<&String> = names.into_iter().chain(&compiled.accepted).collect();
+        let all: Vec<String> = all.into_iter().map(|name| format!("\"{name}\"")).collect();
+        text.push_str(&format!(
+            "  = help: if they may be, write in [rotation]: accept = [{}]\n",
+            all.join(", ")
         ));
     }
     text
+}
+
+/// The refusal of a plan that is not written, with what would have to change: the connections that break. Of a plan whose
+/// connections hold that is all there is to say.
+fn refusal_in_full(compiled: &Compiled) -> String {
+    let mut text = refusal(compiled);
+    if !compiled.proof.holds() {
+        text.push('\n');
+        text.push_str(&compiled.proof.render_text());
+    }
+    text
+}
+
+/// The proof in words, below the refusal if there is one.
+fn verdict(compiled: &Compiled) -> String {
+    let mut text = refusal(compiled);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&compiled.proof.render_text());
+    text
+}
+
+/// Says which outages are accepted for nothing: for another cluster, or by mistake.
+fn say_superfluous(compiled: &Compiled, manner: Manner) -> io::Result<()> {
+    if manner.quiet {
+        return Ok(());
+    }
+    let mut say = anstream::stderr().lock();
+    compiled.superfluous.iter().try_for_each(|name| {
+        writeln!(
+            say,
+            "note: rotation.accept names \"{name}\", which this plan has no need of"
+        )
+    })
 }
 
 /// Writes the bundle of each of these nodes, or of all.

@@ -115,7 +115,7 @@ codes! {
     ObjectMalformed = "C035": "an API object of the snapshot lacks a field it must have",
         "Objects are read as `kubectl get -o yaml` prints them.";
     ProofBroken = "C036": "the plan would break a connection",
-        "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first.";
+        "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first. A plan is refused with the same code while something is away meanwhile that rotation.accept does not name.";
     UnknownReader = "C037": "a program reads a rotated CA, or a certificate under one, in a way that is not proven",
         "The proof is made of connections, each with both of its sides. This program takes part in one that carota does not know: by a flag, a unit or a pod that names the file. Declare the file with [[trust_consumer]] or the certificate with [[external_leaf]], and see to that program yourself; the proof then says that it does not cover it.";
     Unsigned = "C038": "a certificate waits for somebody else's signature",

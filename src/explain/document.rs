@@ -14,7 +14,7 @@ const MADE: &str = "<!-- Printed by `carota document`; the words stand in src/. 
 pub fn diagnostics() -> String {
     let mut out = format!(
         "{MADE}\n\n# Diagnostics\n\nBad input gives one error with a stable code, its place, the reason and a remedy; exit code 2, and nothing\n\
-         is written. A code never changes its meaning. `carota explain C025` prints the same text.\n\n\
+         is written. C036 alone is about the plan that comes out, which is not written either: exit code 1. A code never changes its meaning. `carota explain C025` prints the same text.\n\n\
          | code | meaning |\n| --- | --- |\n"
     );
     for code in Code::ALL {

@@ -144,6 +144,37 @@ fn a_plan_with_an_outage_that_nobody_accepted_is_not_written() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = format!("error[{}]: ", Code::ProofBroken);
     assert_eq!(said.matches(&last).count(), 1, "{said}");
+    assert!(said.starts_with(&last), "{said}");
     assert!(said.contains("accept = [\"outage:workloads\"]"), "{said}");
+    // The connections hold: there is no more to say than what is away, and when.
+    assert!(
+        said.contains("  04-restart-in-cluster-clients: outage:workloads: "),
+        "{said}"
+    );
+    assert!(said.lines().count() < 10, "{said}");
     assert_eq!(case.tree(), before);
+    for (format, at_top) in [("text", "stdout"), ("json", "stderr")] {
+        let output = Command::new(assert_cmd::cargo::cargo_bin!("carota"))
+            .args(["prove", TOML, "--format", format])
+            .current_dir(case.path(""))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let top = if at_top == "stdout" {
+            output.stdout
+        } else {
+            output.stderr
+        };
+        let top = String::from_utf8(top).unwrap();
+        assert!(top.starts_with(&last), "{format}: {top}");
+    }
+}
+
+#[test]
+fn an_accepted_outage_that_the_plan_does_not_have_is_noted() {
+    let more = "accept = [\"outage:workloads\", \"outage:etcd\"]";
+    let case = Case::new().edit(TOML, "accept = [\"outage:workloads\"]", more);
+    let note = "note: rotation.accept names \"outage:etcd\", which this plan has no need of\n";
+    assert!(case.compiles().starts_with(note));
+    assert!(!Case::new().compiles().contains("rotation.accept"));
 }
