@@ -85,17 +85,17 @@ codes! {
     EditMismatch = "C020": "an edit did not give what it should",
         "After each edit the text is parsed again and compared with the same edit made on the parsed value. This is a defect in carota: please report the shape of the file.";
     LockMismatch = "C021": "carota.lock does not fit the inputs",
-        "The lock pins what was issued for these inputs. If the inputs were meant to change, remove the entries that the message names (or the lock) and compile where the keyring is.";
+        "The lock pins what was issued for these inputs: the new CAs with their names, keys and dates, which follow rotation.not_before, and each certificate. A longer rotation.window fits it, and keeps all that was issued. Where the inputs were meant to change and nothing of the rotation is installed anywhere, remove carota.lock and the folder secrets/keyring, and compile again: every new CA and certificate is then made anew. Where only a certificate's entry does not fit, remove that entry, and compile where the keyring is.";
     LockSyntax = "C022": "carota.lock cannot be read",
         "The lock is written by carota and not meant to be edited. Restore it from version control.";
     KeyringMissing = "C023": "something must be issued, and the CA key is not here",
         "Compile where secrets/keyring is, or import the CA, or restore carota.lock.";
     KeyringMismatch = "C024": "a key in the keyring does not fit carota.lock",
-        "The keyring belongs to another plan. Restore the keyring or the lock.";
+        "The keyring belongs to another lock. Restore the one or the other. Where nothing of the rotation is installed anywhere, remove both, carota.lock and the folder secrets/keyring, and compile again: every new CA is then made anew.";
     UnaccountedCa = "C025": "a CA certificate was found that no rule accounts for",
         "Something that carota does not know trusts, or keeps a copy of, a CA that is about to go. Declare it with [[trust_consumer]], which the message prints ready to paste.";
     UnknownLeaf = "C026": "a certificate signed by a rotated CA was found that no rule re-issues",
-        "It dies with the old trust. Declare it with [[leaf]] (re-issue or external), which the message prints ready to paste.";
+        "It dies with the old trust. Declare it with [[external_leaf]], which the message prints ready to paste; whoever owns it re-issues it before phase 17.";
     CaNotFound = "C027": "a CA to rotate was not found in the snapshot",
         "carota finds CAs by the flags that name them. Take it out of rotation.cas, or complete the snapshot.";
     ComponentMissing = "C028": "a control-plane component was not found in the snapshot",
@@ -115,13 +115,13 @@ codes! {
     ObjectMalformed = "C035": "an API object of the snapshot lacks a field it must have",
         "Objects are read as `kubectl get -o yaml` prints them.";
     ProofBroken = "C036": "the plan would break a connection",
-        "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the edge, the phase and what would have to come first. A plan is refused with the same code while something is away meanwhile that rotation.accept does not name.";
+        "The proof found a client and a server that would not trust each other in some state of the rotation. The message names the connection, the phase and what would have to come first. A plan is refused with the same code while something is away meanwhile that rotation.accept does not name.";
     UnknownReader = "C037": "a program reads a rotated CA, or a certificate under one, in a way that is not proven",
         "The proof is made of connections, each with both of its sides. This program takes part in one that carota does not know: by a flag, a unit or a pod that names the file. Declare the file with [[trust_consumer]] or the certificate with [[external_leaf]], and see to that program yourself; the proof then says that it does not cover it.";
     Unsigned = "C038": "a certificate waits for somebody else's signature",
         "The key of its new CA is elsewhere (external = true, and no key). `carota request` writes a signing request for each such certificate below secrets/requests, with a new key; have them signed, and `carota import` pins what comes back in carota.lock.";
     UnknownSubject = "C040": "there is nothing to explain by that name",
-        "`carota explain` takes a diagnostic code, a phase by its number or name, or the path of a file in a compiled plan or beside it.";
+        "`carota explain` takes a diagnostic code, a phase by its number or name, a gap of the Kubernetes page (G3), or the path of a file in a compiled plan or beside it.";
     PlanUnreadable = "C041": "a compiled plan cannot be read",
         "The directory has no plan.json and SHA256SUMS of this version of carota. Name a plan/ that carota compiled, or compile it again.";
     ObjectsLost = "C042": "the snapshot lacks a list of API objects",

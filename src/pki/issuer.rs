@@ -186,9 +186,7 @@ impl Issuer {
         if !fits || elsewhere == locked.key_reference.is_some() {
             return Err(mismatch(
                 &format!("the CA {name} in it is not the one that is asked for"),
-                &format!(
-                    "undo the change, or, if the CA was never installed, remove the lock and secrets/keyring/{name}.key"
-                ),
+                &format!("undo the change; or, {ANEW}"),
             )
             .at(self.lock.place_of_ca(name)));
         }
@@ -644,6 +642,10 @@ fn require_plain(name: &str) -> Result<()> {
     ))
 }
 
+/// How to begin anew. All together: the keys of the other CAs are in the way of a new lock as well.
+const ANEW: &str = "if nothing of this rotation is installed anywhere, remove carota.lock and the folder secrets/keyring, and \
+     compile again: every new CA and certificate is made anew";
+
 fn mismatch(reason: &str, remedy: &str) -> Diagnostic {
     Diagnostic::new(
         Code::LockMismatch,
@@ -672,7 +674,7 @@ fn unknown_key(name: &str) -> Diagnostic {
     Diagnostic::new(
         Code::KeyringMismatch,
         format!("secrets/keyring/{name}.key is there, but carota.lock does not know its CA"),
-        "restore carota.lock; or, if that CA was never installed, move the key away and compile again",
+        format!("restore carota.lock; or, {ANEW}"),
     )
     .at(Place::start_of(&format!("secrets/keyring/{name}.key")))
 }

@@ -68,6 +68,42 @@ fn a_lock_whose_ca_is_not_the_one_that_is_asked_for_is_refused() {
     }
 }
 
+/// The moment at which everything begins is pinned. What is to be done about it is said at once and completely, and
+/// does it; where only more time is wanted, nothing has to be given up.
+#[test]
+fn another_start_wants_new_cas_and_a_longer_window_wants_nothing() {
+    let start = "not_before = 2026-11-25T00:00:00Z";
+    let case = Case::unlocked();
+    case.compiles();
+    let (lock, plan) = (
+        case.text(LOCK),
+        case.text("plan/05-apiserver-trust/CHANGES"),
+    );
+    let phase = case.text("plan/05-apiserver-trust/PHASE");
+    let case = case
+        .remove("secrets")
+        .edit(TOML, "window = \"14d\"", "window = \"30d\"");
+    case.compiles();
+    assert_eq!(case.text(LOCK), lock);
+    assert_eq!(case.text("plan/05-apiserver-trust/CHANGES"), plan);
+    let longer = phase.replace("\t1796774400\n", "\t1798156800\n");
+    assert_eq!(case.text("plan/05-apiserver-trust/PHASE"), longer);
+
+    let case = Case::unlocked();
+    case.compiles();
+    let case = case.edit(TOML, start, "not_before = 2026-12-20T00:00:00Z");
+    let said = case.refused(Code::LockMismatch, LOCK, "[ca.\"cluster\"]");
+    let wanted = "if nothing of this rotation is installed anywhere, remove carota.lock and the folder secrets/keyring";
+    assert!(said.contains(wanted), "{said}");
+    // Half of it is answered with the whole.
+    let case = case.remove(LOCK);
+    let said = case.refused(Code::KeyringMismatch, "secrets/keyring/cluster.key", "");
+    assert!(said.contains(wanted), "{said}");
+    let case = case.remove("secrets/keyring");
+    case.compiles();
+    assert_ne!(case.text(LOCK), lock);
+}
+
 #[test]
 fn a_lock_whose_leaves_are_not_those_that_are_asked_for_is_refused() {
     for (from, to) in [
