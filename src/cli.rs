@@ -177,7 +177,7 @@ enum Command {
     },
     /// Pack what is carried to a node: the plan, and the private files of that node alone.
     #[command(
-        after_help = "Examples:\n  carota bundle cluster.toml --node cp-1\n  carota bundle cluster.toml --all --out bundles --recipient age1…"
+        after_help = "Examples:\n  carota bundle cluster.toml --node cp-1\n  carota bundle cluster.toml --all --out secrets/bundles --recipient age1…"
     )]
     #[command(group(ArgGroup::new("nodes").args(["node", "all"]).required(true)))]
     Bundle {
@@ -197,12 +197,12 @@ enum Command {
         #[arg(long, value_name = "RECIPIENT")]
         recipient: Vec<String>,
     },
-    /// Explain a diagnostic code, a phase, or a file of a plan: what it is, and why it is so.
+    /// Explain a diagnostic code, a phase, a gap of the Kubernetes page, or a file of a plan.
     #[command(
-        after_help = "Examples:\n  carota explain C017\n  carota explain apiserver-trust\n  carota explain plan/05-apiserver-trust/phase.diff"
+        after_help = "Examples:\n  carota explain C017\n  carota explain apiserver-trust\n  carota explain G3\n  carota explain plan/05-apiserver-trust/phase.diff"
     )]
     Explain {
-        /// A code (C017), a phase (05, apiserver-trust) or a path in a plan.
+        /// A code (C017), a phase (05, apiserver-trust), a gap (G3) or a path in a plan.
         what: String,
     },
     /// Print a JSON Schema: of what carota reads, or of what it prints.
@@ -258,6 +258,8 @@ enum SchemaOf {
 enum Document {
     /// docs/diagnostics.md.
     Diagnostics,
+    /// docs/gaps.md.
+    Gaps,
     /// docs/phases.md.
     Phases,
 }
@@ -393,6 +395,7 @@ fn run(command: Command, manner: Manner) -> anyhow::Result<ExitCode> {
         Command::Explain { what } => print(&printable(&explain(&what)?))?,
         Command::Document { what } => print(&match what {
             Document::Diagnostics => document::diagnostics(),
+            Document::Gaps => document::gaps(),
             Document::Phases => document::phases(),
         })?,
     }

@@ -1,10 +1,11 @@
-//! docs/diagnostics.md and docs/phases.md: the same words that `carota explain` prints, for readers of
+//! docs/diagnostics.md, docs/gaps.md and docs/phases.md: the same words that `carota explain` prints, for readers of
 //! the repository. `carota document` prints them, and a test compares.
 
 use std::fmt::Write as _;
 
+use super::gaps::GAPS;
 use crate::diagnostic::Code;
-use crate::phases::PHASES;
+use crate::phases::{PAGE, PHASES, UNDO};
 use crate::render::kinds::KINDS;
 
 const MADE: &str = "<!-- Printed by `carota document`; the words stand in src/. -->";
@@ -37,13 +38,38 @@ pub fn diagnostics() -> String {
     out
 }
 
+/// docs/gaps.md.
+#[must_use]
+pub fn gaps() -> String {
+    let mut out = format!(
+        "{MADE}\n\n# Gaps\n\nWhere the page [Manual Rotation of CA Certificates]({PAGE})\n\
+         of the Kubernetes documentation is silent, or does not hold, and what carota does there. Phases and READMEs cite these\n\
+         numbers; `carota explain G3` prints one. The phases stand in [phases.md](phases.md).\n\n\
+         | gap | about | the page | carota | phases |\n| --- | --- | --- | --- | --- |\n"
+    );
+    for gap in &GAPS {
+        let phases: Vec<String> = gap.phases.iter().map(|n| format!("{n:02}")).collect();
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            gap.id,
+            gap.title,
+            gap.page,
+            gap.does,
+            phases.join(", ")
+        );
+    }
+    out
+}
+
 /// docs/phases.md.
 #[must_use]
 pub fn phases() -> String {
     let mut out = format!(
         "{MADE}\n\n# Phases\n\nEvery plan has these phases, in this order; on a cluster where one has nothing to do, it says so and why.\n\
-         `page` is the step of 'Manual Rotation of CA Certificates' of the Kubernetes documentation.\n\n\
-         | phase | act | page | reversible until | what |\n| --- | --- | --- | --- | --- |\n"
+         `page` is the step of [Manual Rotation of CA Certificates]({PAGE}) of the Kubernetes\n\
+         documentation; `G1` to `G20` are [gaps](gaps.md) of that page.\n\n{UNDO}\n\n\
+         | phase | act | page | safe to undo until | what |\n| --- | --- | --- | --- | --- |\n"
     );
     for phase in &PHASES {
         let _ = writeln!(

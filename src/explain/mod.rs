@@ -5,6 +5,7 @@
 
 pub mod document;
 mod file;
+pub mod gaps;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::phases::{PHASES, Phase};
 use crate::render::kinds;
+use gaps::Gap;
 use text::Page;
 
 /// The page of whatever `what` names.
@@ -24,6 +26,9 @@ pub fn explain(what: &str) -> Result<String> {
     }
     if let Some(phase) = Phase::named(what) {
         return Ok(self::phase(phase).finish());
+    }
+    if let Some(gap) = Gap::named(what) {
+        return Ok(self::gap(gap));
     }
     if let Some(place) = PlanPath::of(what) {
         return file::explain(&place);
@@ -67,6 +72,20 @@ fn phase(phase: &Phase) -> Page {
     page.section("Why", &phase.why_text());
     page.section("Way back", &phase.way_back.text());
     page
+}
+
+/// A gap's page.
+fn gap(gap: &Gap) -> String {
+    let mut page = Page::new(&format!("{}: {}", gap.id, gap.title));
+    page.section("The Kubernetes page", gap.page);
+    page.section("carota", gap.does);
+    let phases: Vec<String> = gap
+        .phases
+        .iter()
+        .map(|n| PHASES[usize::from(*n)].directory())
+        .collect();
+    page.section("Phases", &phases.join(", "));
+    page.finish()
 }
 
 /// The step of the Kubernetes page, with the page's name.

@@ -22,6 +22,7 @@ mod tools;
 mod widen;
 mod workloads;
 
+pub use tools::POD_ANNOTATION;
 use widen::kubeconfig_trust::handing_out;
 pub use workloads::ROLLED_KINDS;
 
@@ -107,6 +108,13 @@ impl Phase {
         format!("{:02}-{}", self.number, self.name)
     }
 }
+
+/// The page of the Kubernetes documentation whose steps the phases follow.
+pub const PAGE: &str = "https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/";
+
+/// What is to be known of the column that says until when a phase can be undone.
+pub const UNDO: &str = "`safe to undo until`: from that phase on, later ones rely on what this one did, and are undone first.\n\
+     The scripts always go back phase by phase, the last one first; so every phase but 20 can be undone, until 20 begins.";
 
 /// The way back from a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

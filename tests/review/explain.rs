@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use carota::diagnostic::Code;
+use carota::explain::gaps::GAPS;
 use carota::phases::PHASES;
 use carota::render::kinds::{self, KINDS};
 
@@ -312,7 +313,7 @@ fn a_plan_of_another_version_is_refused_at_its_place() {
 #[test]
 fn the_pages_of_docs_are_what_the_program_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in ["diagnostics", "phases"] {
+    for page in ["diagnostics", "gaps", "phases"] {
         let output = carota(&["document", page], root);
         let committed = fs::read_to_string(root.join(format!("docs/{page}.md"))).unwrap();
         assert!(
@@ -325,4 +326,70 @@ fn the_pages_of_docs_are_what_the_program_says() {
         assert_eq!(text.matches(&format!("\n## {code}\n")).count(), 1, "{code}");
         assert!(text.contains(code.explanation()), "{code}");
     }
+}
+
+/// Numbers such as `G3` in a text.
+fn gaps_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let numbered = |word: &&str| {
+        let digits = word.strip_prefix('G').unwrap_or_default();
+        !digits.is_empty() && digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit())
+    };
+    words.filter(numbered).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_gap_that_is_cited_is_explained_with_the_phases_that_close_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ids: Vec<&str> = GAPS.iter().map(|gap| gap.id).collect();
+    let numbered: Vec<String> = (1..=20).map(|n| format!("G{n}")).collect();
+    assert_eq!(ids, numbered);
+    let mut cited = gaps_in(&fs::read_to_string(root.join("README.md")).unwrap());
+    for phase in &PHASES {
+        for id in gaps_in(&phase.why_text()) {
+            let gap = GAPS.iter().find(|gap| gap.id == id).unwrap();
+            assert!(
+                gap.phases.contains(&phase.number),
+                "{id} is cited in {}",
+                phase.name
+            );
+            cited.insert(id);
+        }
+    }
+    for example in examples() {
+        for path in tree(&example.join("plan"))
+            .into_keys()
+            .filter(|p| p.ends_with("README.md"))
+        {
+            cited.append(&mut gaps_in(
+                &fs::read_to_string(example.join("plan").join(path)).unwrap(),
+            ));
+        }
+    }
+    assert!(cited.len() >= 12, "{cited:?}");
+    assert!(
+        cited.iter().all(|id| ids.contains(&id.as_str())),
+        "{cited:?}"
+    );
+    for gap in &GAPS {
+        assert!(
+            gap.phases.is_sorted() && !gap.phases.is_empty(),
+            "{}",
+            gap.id
+        );
+        let page = squeezed(&explained(&gap.id.to_lowercase(), &example()));
+        assert!(
+            page.starts_with(&format!("{}: {}", gap.id, gap.title)),
+            "{page}"
+        );
+        assert!(page.contains(gap.page) && page.contains(gap.does), "{page}");
+        for number in gap.phases {
+            assert!(
+                page.contains(&PHASES[usize::from(*number)].directory()),
+                "{page}"
+            );
+        }
+    }
+    refused("G21", &example());
+    refused("G0", &example());
 }

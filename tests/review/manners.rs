@@ -71,7 +71,7 @@ fn the_examples_of_the_help_run() {
         let to = folder.join("plans").join(example.file_name().unwrap());
         copy_tree(clone_of(&example).path(), &to);
     }
-    for empty in ["bundles", "signed"] {
+    for empty in ["secrets/bundles", "signed"] {
         fs::create_dir(folder.join(empty)).unwrap();
     }
     fs::create_dir(folder.join("bin")).unwrap();
