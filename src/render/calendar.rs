@@ -168,7 +168,7 @@ fn handlers(views: &[PhaseView]) -> Option<Duty> {
 fn unreached(views: &[PhaseView]) -> Vec<Duty> {
     let mut phases: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for view in views {
-        for name in view.cluster.unreached() {
+        for (name, _) in view.cluster.unreached() {
             phases.entry(name).or_default().push(view.done.phase.number);
         }
     }

@@ -267,14 +267,18 @@ impl ClusterPart {
             .collect()
     }
 
-    /// The workloads and pods that no roll reaches: `pods/shop/debug`.
-    pub fn unreached(&self) -> Vec<String> {
+    /// The workloads and pods that no roll reaches, `pods/shop/debug`, and why.
+    pub fn unreached(&self) -> Vec<(String, &str)> {
         let gates = self
             .lines
             .iter()
             .filter_map(|line| line.strip_prefix("gate-pods\t"));
         gates
-            .map(|line| line.split('\t').take(3).collect::<Vec<_>>().join("/"))
+            .map(|line| {
+                let columns: Vec<&str> = line.trim_end().split('\t').collect();
+                let why = columns.get(3).copied().unwrap_or_default();
+                (columns[..columns.len().min(3)].join("/"), why)
+            })
             .collect()
     }
 

@@ -63,6 +63,9 @@ pub fn of(done: &Done, fills_tokens: bool) -> Vec<Section> {
     out
 }
 
+/// Who makes a change that API servers make by themselves when they start.
+pub const PUBLISHED: &str = "published by API servers";
+
 /// The whole phase.diff; empty where nothing changes.
 pub fn text(rotation: &Rotation, sections: &[Section]) -> String {
     sections
@@ -287,7 +290,7 @@ fn objects(before: &State, after: &State, fills_tokens: bool) -> Vec<Section> {
         let owner = match ownership(&id, new, fills_tokens) {
             Ownership::Applied => "applied",
             Ownership::Awaited => "written by its controller, waited for",
-            Ownership::Pruned => "published by API servers",
+            Ownership::Pruned => PUBLISHED,
         };
         let diff = unified("before", "after", &yaml(new, old), &yaml(old, new), CONTEXT);
         grouped.entry((owner, diff)).or_default().push(id);

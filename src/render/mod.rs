@@ -31,7 +31,7 @@ use crate::digest::sha256;
 use crate::layout::{self, Program};
 use crate::names::NodeName;
 use crate::parallel;
-use crate::phases::{Act, Action, Done, PHASES, Part};
+use crate::phases::{Act, Action, Done, PHASES, Part, Step};
 use crate::pki::PrivateText;
 use crate::rotation::Rotation;
 use crate::spec::Role;
@@ -90,15 +90,9 @@ impl PhaseView {
         let checks = self.done.phase.act == Act::Prepare && !self.changes.is_empty();
         let mut parts: Vec<&str> = if checks { vec!["node"] } else { Vec::new() };
         for step in &self.done.outcome.steps {
-            let only_asks = !step.actions.is_empty()
-                && step
-                    .actions
-                    .iter()
-                    .all(|a| matches!(a, Action::Acknowledge { .. }))
-                && step.after.changed_objects(&self.done.before).is_empty();
             let part = match step.part {
                 Part::Nodes { .. } => "node",
-                Part::Cluster if only_asks => continue,
+                Part::Cluster if self.only_asks(step) => continue,
                 Part::Cluster => "cluster",
             };
             if parts.last() != Some(&part) {
@@ -106,6 +100,14 @@ impl PhaseView {
             }
         }
         parts.join(" ")
+    }
+
+    /// Whether a step does nothing but ask people: then every script of the phase asks, wherever it runs.
+    fn only_asks(&self, step: &Step) -> bool {
+        let asks = |action: &Action| matches!(action, Action::Acknowledge { .. });
+        !step.actions.is_empty()
+            && step.actions.iter().all(asks)
+            && step.after.changed_objects(&self.done.before).is_empty()
     }
 
     /// Whether one node must finish before the next.
@@ -199,11 +201,19 @@ impl<'a> Renderer<'a> {
             }
             out.views.push(view);
         }
+        let numbers: Vec<usize> = (0..out.views.len()).collect();
+        let readmes = parallel::map(&numbers, |n| {
+            readme::phase(self.rotation, &out.views[..=*n])
+        });
+        for (view, readme) in out.views.iter().zip(readmes) {
+            let path = format!("{}/README.md", view.directory());
+            out.files.insert(path, PlanFile::new(readme?, false));
+        }
         Ok(out)
     }
 }
 
-/// The public files of a phase's directory.
+/// The public files of a phase's directory, but for its README, which knows the phases before it.
 fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, PlanFile)>> {
     let mut out = Vec::new();
     let folder = view.directory();
@@ -236,7 +246,6 @@ fn phase_files(rotation: &Rotation, view: &PhaseView) -> Result<Vec<(String, Pla
     if !tables.is_empty() {
         put("CERTIFICATES".into(), tables, false);
     }
-    put("README.md".into(), readme::phase(rotation, view)?, false);
     for (name, text) in scripts::of(view)? {
         put(name.into(), text, true);
     }

@@ -6,15 +6,17 @@ use std::collections::BTreeSet;
 use minijinja::{Value, context};
 
 use super::cluster::Ownership;
+use super::diff::{PUBLISHED, Subject};
 use super::scripts::render;
 use super::{PhaseView, calendar, diagram, times};
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
 use crate::names::NodeName;
-use crate::phases::Part;
+use crate::phases::{PAGE, POD_ANNOTATION, Part, Step, UNDO};
 use crate::pki::certificate::utc;
 use crate::rotation::Rotation;
 use crate::spec::Spec;
+use crate::state::ObjectId;
 use crate::trust::Proof;
 
 /// Text inside a Markdown table or line: nothing in it may end the cell, the line or the code span.
@@ -72,6 +74,35 @@ fn restarts(rotation: &Rotation, view: &PhaseView) -> Vec<String> {
         .collect()
 }
 
+/// What is asked of people by name.
+pub fn asked(view: &PhaseView) -> Option<String> {
+    match view.cluster.acknowledgements().len() {
+        0 => None,
+        1 => Some("1 acknowledgement asked for".to_owned()),
+        n => Some(format!("{n} acknowledgements asked for")),
+    }
+}
+
+/// The same for a narrow column: few by their names.
+fn asked_names(view: &PhaseView) -> String {
+    let names = view.cluster.acknowledgements();
+    if names.len() > 3 {
+        return format!("{} names", names.len());
+    }
+    let names: Vec<String> = names.iter().map(|(name, _)| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// The objects that change without the scripts, because API servers publish what they trust.
+fn published(view: &PhaseView) -> Vec<&ObjectId> {
+    let sections = view.diff.iter().filter_map(|section| match &section.of {
+        Subject::Objects(ids, owner) if *owner == PUBLISHED => Some(ids),
+        _ => None,
+    });
+    let known = |id: &&ObjectId| !view.cluster.objects.iter().any(|(other, _)| other == *id);
+    sections.flatten().filter(known).collect()
+}
+
 /// What a phase does in the cluster, in words.
 pub fn in_cluster(view: &PhaseView) -> Vec<String> {
     let count = |owner: Ownership| {
@@ -100,6 +131,11 @@ pub fn in_cluster(view: &PhaseView) -> Vec<String> {
         "objects waited for",
     );
     say(count(Ownership::Pruned), "object pruned", "objects pruned");
+    say(
+        published(view).len(),
+        "object that API servers publish when they restart",
+        "objects that API servers publish when they restart",
+    );
     say(number("rollout"), "workload rolled", "workloads rolled");
     say(
         number("gate-pods"),
@@ -116,11 +152,6 @@ pub fn in_cluster(view: &PhaseView) -> Vec<String> {
         "list of Node objects compared",
         "lists of Node objects compared",
     );
-    say(
-        number("ack"),
-        "acknowledgement asked for",
-        "acknowledgements asked for",
-    );
     let users = view.done.after().changed_users(&view.done.before).len();
     say(
         users,
@@ -131,23 +162,124 @@ pub fn in_cluster(view: &PhaseView) -> Vec<String> {
 }
 
 /// Where a step is carried out, in words.
-pub fn place(part: Part) -> &'static str {
-    match part {
+pub fn place(view: &PhaseView, step: &Step) -> &'static str {
+    match step.part {
         Part::Nodes { serial: true } => "on the nodes, one after another",
         Part::Nodes { serial: false } => "on the nodes, in any order",
+        Part::Cluster if view.only_asks(step) => where_asked(view),
         Part::Cluster => "in the cluster, with kubectl",
     }
 }
 
-/// A phase's README.
-pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
+/// Where the scripts of a phase ask for what people confirm: each of them does.
+fn where_asked(view: &PhaseView) -> &'static str {
+    match (view.changes.is_empty(), view.cluster.is_empty()) {
+        (false, true) => "asked on each node",
+        (true, _) => "asked where kubectl works",
+        (false, false) => "asked on each node, and where kubectl works",
+    }
+}
+
+/// The phase whose half on the other side, nodes or cluster, must be complete before the last of `views` goes on,
+/// which cannot be seen from this side: a script asks for it by name (`check_other_side` in templates/lib/main.sh).
+fn other_half<'v>(views: &'v [PhaseView], on_nodes: bool) -> Option<&'v PhaseView> {
+    let (own, earlier) = views.split_last()?;
+    let order = own.order();
+    let sides = |first: &str, last: &str| order.starts_with(first) && order.ends_with(last);
+    let after_other = if on_nodes {
+        sides("cluster", "node")
+    } else {
+        sides("node", "cluster")
+    };
+    let has_other = |view: &&PhaseView| {
+        if on_nodes {
+            !view.cluster.is_empty()
+        } else {
+            !view.changes.is_empty()
+        }
+    };
+    let own = after_other.then_some(own);
+    own.into_iter().chain(earlier.iter().rev()).find(has_other)
+}
+
+/// What the scripts of one side ask for: `--ack NAME`, each with a blank before it.
+fn acks(views: &[PhaseView], on_nodes: bool) -> String {
+    let Some(view) = views.last() else {
+        return String::new();
+    };
+    let other = other_half(views, on_nodes).map(PhaseView::directory);
+    let people = view.cluster.acknowledgements().into_iter();
+    let names = other
+        .into_iter()
+        .chain(people.map(|(name, _)| name.to_owned()));
+    names.map(|name| format!(" --ack {name}")).collect()
+}
+
+/// A row of what must be confirmed.
+fn confirmed(name: &str, place: &str, text: &str) -> Value {
+    context! { name => name, place => place, text => text }
+}
+
+/// Everything that is to be confirmed by name before the first write of the last of `views`.
+fn confirmations(views: &[PhaseView]) -> Vec<Value> {
+    let Some(view) = views.last() else {
+        return Vec::new();
+    };
+    let mut out = Vec::new();
+    if !view.changes.is_empty()
+        && let Some(other) = other_half(views, true)
+    {
+        let number = other.done.phase.number;
+        let text = format!(
+            "the part of phase {number:02} where kubectl works has finished; not asked where its journal is on the \
+             same machine, in `~/.carota`"
+        );
+        out.push(confirmed(&other.directory(), "on each node", &text));
+    }
+    if !view.cluster.is_empty()
+        && let Some(other) = other_half(views, false)
+    {
+        let number = other.done.phase.number;
+        let text = format!("phase {number:02} has finished on every node that it names");
+        out.push(confirmed(&other.directory(), "where kubectl works", &text));
+    }
+    let place = where_asked(view).trim_start_matches("asked ");
+    let people = view.cluster.acknowledgements().into_iter();
+    out.extend(people.map(|(name, text)| confirmed(name, place, &cell(text))));
+    out
+}
+
+/// What the annotation says by which static pods restart.
+fn about_annotation(view: &PhaseView) -> Option<String> {
+    let lines = || view.diff.iter().flat_map(|section| section.unified.lines());
+    let is = |line: &str, sign| line.starts_with(sign) && line.contains(POD_ANNOTATION);
+    if lines().any(|line| is(line, '+')) {
+        Some(format!(
+            "The annotation `{POD_ANNOTATION}` is a fingerprint of the files that a static pod reads: a kubelet restarts the \
+             pod when its manifest changes, and not when such a file does."
+        ))
+    } else if lines().any(|line| is(line, '-')) {
+        Some(format!(
+            "The annotation `{POD_ANNOTATION}`, by which an earlier phase restarted static pods, goes: the manifest is the \
+             snapshot's again."
+        ))
+    } else {
+        None
+    }
+}
+
+/// The README of a phase, the last of `views`: those before it are the ones before it in the plan.
+pub fn phase(rotation: &Rotation, views: &[PhaseView]) -> Result<String> {
+    let Some(view) = views.last() else {
+        return Ok(String::new());
+    };
     let phase = view.done.phase;
     let steps: Vec<Value> = view
         .done
         .outcome
         .steps
         .iter()
-        .map(|step| context! { title => upper_first(&step.title), place => place(step.part) })
+        .map(|step| context! { title => upper_first(&step.title), place => place(view, step) })
         .collect();
     let objects: Vec<Value> = view
         .cluster
@@ -161,13 +293,18 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             };
             context! { id => id.to_string(), how => how }
         })
+        .chain(published(view).into_iter().map(
+            |id| context! { id => id.to_string(), how => "published by API servers when they restart" },
+        ))
         .collect();
-    let acknowledgements: Vec<Value> = view
+    let unreached: Vec<Value> = view
         .cluster
-        .acknowledgements()
+        .unreached()
         .into_iter()
-        .map(|(name, text)| context! { name => name, text => text })
+        .map(|(name, why)| context! { name => name, why => cell(why) })
         .collect();
+    let notes = view.cluster.notes().into_iter().map(cell);
+    let notes: Vec<String> = notes.chain(about_annotation(view)).collect();
     let undoing: Vec<Value> = view
         .done
         .outcome
@@ -190,13 +327,18 @@ pub fn phase(rotation: &Rotation, view: &PhaseView) -> Result<String> {
             nodes => listed(rotation, &view.changes.nodes()),
             on_nodes => !view.changes.is_empty(),
             on_cluster => !view.cluster.is_empty(),
+            serial => view.serial() && view.changes.nodes().len() > 1,
             cluster_first => order.starts_with("cluster"),
             restarts => restarts(rotation, view),
             objects => objects,
             in_cluster => in_cluster(view),
-            acknowledgements => acknowledgements,
+            unreached => unreached,
+            asked => asked(view).map(|text| format!("{text} {}", where_asked(view).trim_start_matches("asked "))),
+            confirmations => confirmations(views),
+            node_acks => acks(views, true),
+            cluster_acks => acks(views, false),
             absent => view.done.outcome.absent.iter().map(|a| cell(a)).collect::<Vec<_>>(),
-            notes => view.cluster.notes().into_iter().map(cell).collect::<Vec<_>>(),
+            notes => notes,
             way_back => phase.way_back.text(),
             undoing => undoing,
             has_way_back => !view.changes.forget(),
@@ -252,12 +394,21 @@ pub fn plan(
                 files => view.changes.file_count(),
                 restarts => restarts(rotation, view).join("; "),
                 in_cluster => in_cluster(view).join("; "),
+                asked => asked_names(view),
                 time => if idle { "-".to_owned() } else { times::text(times::of(view, spec.kubernetes)) },
                 until => view.done.phase.way_back.until_text(),
             }
         })
         .collect();
     let duties = calendar::duties(rotation, views, &coverage.stale_sources);
+    let unseen = (1..=views.len()).find_map(|n| {
+        let view = views[n - 1].directory();
+        let works = !views[n - 1].changes.is_empty();
+        works
+            .then(|| other_half(&views[..n], true))
+            .flatten()
+            .map(|other| (view, other.directory()))
+    });
     let count = |phases: &[PhaseView]| phases.iter().map(|v| v.changes.file_count()).sum::<usize>();
     render(
         "README.md",
@@ -273,6 +424,10 @@ pub fn plan(
             until => utc(spec.window_end),
             cas => cas,
             phases => phases,
+            page => PAGE,
+            undo => UNDO,
+            unseen => unseen.map(|(phase, other)| context! { phase => phase, other => other }),
+            leftovers => proof.leftovers.iter().map(|l| cell(l)).collect::<Vec<_>>(),
             nodes => rotation.start.nodes.len(),
             control_planes => rotation.start.nodes_with(crate::spec::Role::ControlPlane).count(),
             leaves => rotation.leaves.len(),

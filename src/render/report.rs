@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::PhaseView;
 use super::diff::{Section, Subject, alike_on, node_names};
-use super::readme::{gate, in_cluster, place, upper_first};
+use super::readme::{asked, gate, in_cluster, place, upper_first};
 use super::scripts::render;
 use crate::coverage::Coverage;
 use crate::diagnostic::Result;
@@ -176,7 +176,7 @@ fn phase(rotation: &Rotation, view: &PhaseView) -> Value {
         .steps
         .iter()
         .map(|step| {
-            context! { title => prose(&upper_first(&step.title)), place => place(step.part) }
+            context! { title => prose(&upper_first(&step.title)), place => place(view, step) }
         })
         .collect();
     let restarts: Vec<String> = view
@@ -205,7 +205,7 @@ fn phase(rotation: &Rotation, view: &PhaseView) -> Value {
         on => view.changes.nodes().iter().map(on_node).collect::<Vec<_>>().join(" "),
         files => view.changes.file_count(),
         restarts => restarts,
-        in_cluster => in_cluster(view),
+        in_cluster => in_cluster(view).into_iter().chain(asked(view)).collect::<Vec<_>>(),
         steps => steps,
         acknowledgements => acknowledgements,
         absent => paragraphs(view.done.outcome.absent.iter().map(String::as_str).collect()),

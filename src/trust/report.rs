@@ -38,7 +38,7 @@ impl Proof {
         if self.holds() {
             let _ = writeln!(
                 out,
-                "Every TLS connection holds in every state and between them: {} edges, {} phases, {} distinct chains verified.",
+                "Every TLS connection holds in every state and between them: {} connections, {} phases with something to do, {} distinct chains verified.",
                 self.edges.len(),
                 self.phases.len(),
                 self.pairs_verified
@@ -173,15 +173,35 @@ impl Proof {
             }
             let _ = writeln!(out, "{}", line.trim_end());
         }
-        out.push_str(LEGEND);
+        out.push_str(&self.legend());
         out.push('\n');
+    }
+
+    /// What the cells say, and which phases have none.
+    fn legend(&self) -> String {
+        let numbers: Vec<u8> = self.phases.iter().map(|phase| phase.number).collect();
+        let all = numbers.iter().min().zip(numbers.iter().max());
+        let idle: Vec<String> = all
+            .into_iter()
+            .flat_map(|(first, last)| *first..=*last)
+            .filter(|number| !numbers.contains(number))
+            .map(|number| format!("{number:02}"))
+            .collect();
+        if idle.is_empty() {
+            LEGEND.to_owned()
+        } else {
+            format!(
+                "{LEGEND} Without a column, because there is nothing to do: {}.",
+                idle.join(", ")
+            )
+        }
     }
 
     /// The matrix as a Markdown table. Neighbouring phases with equal cells share a column.
     #[must_use]
     pub fn matrix_markdown(&self) -> String {
         let columns = self.columns();
-        let mut out = String::from("| edge | certificate of |");
+        let mut out = String::from("| connection | certificate of |");
         for column in &columns {
             let _ = write!(out, " {} |", column.name);
         }
@@ -200,7 +220,7 @@ impl Proof {
             out.push('\n');
         }
         out.push('\n');
-        out.push_str(&LEGEND.replace('|', "\\|"));
+        out.push_str(&self.legend().replace('|', "\\|"));
         out.push('\n');
         out
     }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::common::examples;
+use carota::phases::PAGE;
+
+use crate::common::{examples, table};
 
 /// The tables of a Markdown text: header and rows, in order.
 fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
@@ -89,7 +91,7 @@ impl Review {
     /// The row of a phase, from its number.
     fn phase_row(&self, number: u64) -> BTreeMap<String, String> {
         let start = format!("[{number:02}-");
-        let rows = self.table(&["phase", "reversible until"]);
+        let rows = self.table(&["phase", "safe to undo until"]);
         rows.into_iter()
             .find(|row| row["phase"].starts_with(&start))
             .unwrap()
@@ -175,9 +177,10 @@ fn which_nodes_restart_what_in_a_phase() {
 fn which_ca_signs_in_11_and_which_in_12() {
     for review in Review::all() {
         // The matrix says it in letters, for whatever the cluster signs from then on.
-        let rows = review.table(&["edge", "certificate of"]);
+        let rows = review.table(&["connection", "certificate of"]);
         let mut rows = rows.iter();
-        let Some(row) = rows.find(|r| r["edge"] == "newly signed client → API server") else {
+        let Some(row) = rows.find(|r| r["connection"] == "newly signed client → API server")
+        else {
             let readme = review.file(12, "README.md");
             assert!(readme.contains("No controller manager signs with a CA that is rotated."));
             continue;
@@ -364,7 +367,7 @@ fn what_is_away_meanwhile_and_who_accepted_it() {
 fn until_when_each_phase_can_be_undone() {
     for review in Review::all() {
         for number in 0..=20 {
-            let until = review.phase_row(number)["reversible until"].clone();
+            let until = review.phase_row(number)["safe to undo until"].clone();
             let phase = review.phase(number);
             let known = match phase["reversible"].as_str().unwrap() {
                 "until-phase" => {
@@ -376,7 +379,7 @@ fn until_when_each_phase_can_be_undone() {
             };
             assert_eq!(until, known, "phase {number}");
         }
-        assert_eq!(review.phase_row(12)["reversible until"], "13 begins");
+        assert_eq!(review.phase_row(12)["safe to undo until"], "13 begins");
     }
 }
 
@@ -397,7 +400,10 @@ fn how_long_it_takes_and_what_that_is_made_of() {
             assert_eq!(minutes(&told), wanted, "phase {number}: {told}");
         }
         assert_eq!(review.json["expected_time"]["seconds"], total);
-        let said = format!("{} min in all", total.div_ceil(60));
+        let said = format!(
+            "{} min in all, which is less than\nthe column adds up to",
+            total.div_ceil(60)
+        );
         assert!(review.readme.contains(&said), "{said}");
         let rows = review.table(&["what", "seconds", "from"]);
         let assumed = review.json["expected_time"]["assumptions"]
@@ -544,8 +550,159 @@ fn the_readme_has_what_a_reviewer_needs_in_the_order_in_which_they_need_it() {
                     };
                     assert!(headings.iter().any(slug), "{target}");
                 }
+                None if target.starts_with("https://") => assert_eq!(target, PAGE),
                 None => assert!(review.plan.join(target).exists(), "{target}"),
             }
+        }
+    }
+}
+
+/// Whether one side, nodes or cluster, has work in a phase, as the scripts look for it.
+fn has_work(phase: &Path, on_nodes: bool) -> bool {
+    if on_nodes {
+        return !table(&phase.join("CHANGES")).is_empty();
+    }
+    let operations = table(&phase.join("CLUSTER"));
+    operations
+        .iter()
+        .any(|row| row[0] != "note" && row[0] != "ack")
+}
+
+#[test]
+fn the_commands_of_a_phase_confirm_what_its_scripts_ask_for() {
+    for review in Review::all() {
+        let folders = crate::common::phases(&review.plan);
+        for (number, folder) in folders.iter().enumerate() {
+            let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+            let how = readme.split("## How\n").nth(1).unwrap_or_default();
+            let how = how.split("\n## ").next().unwrap();
+            let order = fs::read_to_string(folder.join("PHASE")).unwrap();
+            let order = order
+                .lines()
+                .find_map(|l| l.strip_prefix("order\t"))
+                .unwrap();
+            let mut people = Vec::new();
+            if folder.join("CLUSTER").is_file() {
+                let rows = table(&folder.join("CLUSTER"));
+                people.extend(
+                    rows.into_iter()
+                        .filter(|row| row[0] == "ack")
+                        .map(|row| row[1].clone()),
+                );
+            }
+            let mut commands = Vec::new();
+            for (on_nodes, option) in [(false, " --cluster"), (true, "")] {
+                if !has_work(folder, on_nodes) {
+                    continue;
+                }
+                // The other side of this phase counts where it comes first.
+                let (mine, other) = if on_nodes {
+                    ("node", "cluster")
+                } else {
+                    ("cluster", "node")
+                };
+                let own = order.starts_with(other) && order.ends_with(mine);
+                let earlier = &folders[..number + usize::from(own)];
+                let asked = earlier.iter().rev().find(|f| has_work(f, !on_nodes));
+                let asked = asked.map(|f| f.file_name().unwrap().to_str().unwrap().to_owned());
+                let acks: String = asked
+                    .iter()
+                    .chain(&people)
+                    .map(|name| format!(" --ack {name}"))
+                    .collect();
+                if on_nodes {
+                    commands.push(format!("sh apply.sh --dry-run{acks}"));
+                }
+                commands.push(format!("sh apply.sh{option}{acks}"));
+                commands.push(format!("sh verify.sh{option}"));
+                for name in asked.iter().chain(&people) {
+                    assert!(
+                        readme.contains(&format!("| `{name}` | ")),
+                        "{name}: {readme}"
+                    );
+                }
+            }
+            commands.sort();
+            let mut told: Vec<&str> = how.lines().filter(|l| l.starts_with("sh ")).collect();
+            told.sort_unstable();
+            assert_eq!(told, commands, "{}", folder.display());
+        }
+        // What people confirm is asked on each node, not in the cluster, where only nodes have work.
+        let readme = review.file(14, "README.md");
+        let on_nodes = "(asked on each node).";
+        assert_eq!(
+            readme.contains(on_nodes),
+            !has_work(&folders[14], false),
+            "{readme}"
+        );
+        assert!(!readme.contains("Acknowledgements (in the cluster"));
+    }
+}
+
+#[test]
+fn what_a_diff_shows_is_named_in_the_readme_beside_it() {
+    let mut seen = [0; 3];
+    for review in Review::all() {
+        for number in 0..=20 {
+            let (readme, diff) = (review.file(number, "README.md"), review.diff(number));
+            // Objects that API servers write by themselves.
+            for pair in diff.lines().collect::<Vec<_>>().windows(2) {
+                if pair[1] == "# published by API servers" {
+                    let object = pair[0].strip_prefix("# ").unwrap();
+                    assert!(
+                        readme.contains(&format!("| `{object}` | ")),
+                        "{number}: {readme}"
+                    );
+                    assert!(!readme.contains("| In the cluster | nothing |"), "{number}");
+                    seen[0] += 1;
+                }
+            }
+            // The annotation by which static pods restart.
+            let annotated = diff
+                .lines()
+                .any(|line| line.starts_with(['+', '-']) && line.contains("ca-rotation/inputs"));
+            assert_eq!(
+                readme.contains("`ca-rotation/inputs`"),
+                annotated,
+                "{number}: {readme}"
+            );
+            seen[1] += usize::from(annotated);
+            // Pods that no roll reaches.
+            let folder = review
+                .plan
+                .join(review.phase(number)["directory"].as_str().unwrap());
+            for row in table(&folder.join("CLUSTER"))
+                .iter()
+                .filter(|row| row[0] == "gate-pods")
+            {
+                let row = format!("| `{}/{}/{}` | {} |\n", row[1], row[2], row[3], row[4]);
+                assert!(readme.contains(&row), "{number}: {row}{readme}");
+                seen[2] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
+}
+
+#[test]
+fn what_the_matrix_leaves_open_is_said() {
+    for review in Review::all() {
+        // Users are not asked whether they have taken the last file.
+        for user in review.json["users"].as_array().unwrap() {
+            let name = format!("kubeconfig of {}", user["name"].as_str().unwrap());
+            assert!(review.readme.contains(&name), "{name}");
+        }
+        let header = review
+            .readme
+            .lines()
+            .find(|l| l.starts_with("| connection |"))
+            .unwrap();
+        for phase in review.json["phases"].as_array().unwrap() {
+            let number = format!("{:02}", phase["number"].as_u64().unwrap());
+            let idle = phase["steps"].as_array().unwrap().is_empty() && number != "00";
+            let sentence = review.readme.split("there is nothing to do: ").nth(1);
+            let listed = sentence.is_some_and(|s| s.lines().next().unwrap().contains(&number));
+            assert_eq!(listed, idle, "{number}: {header}");
         }
     }
 }

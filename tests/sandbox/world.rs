@@ -389,6 +389,9 @@ impl<'a> World<'a> {
                 Some(21) => {
                     let name = text.rsplit("--ack ").next().unwrap().trim().to_owned();
                     self.asked.lock().unwrap().insert(name.clone());
+                    if verb == "apply" {
+                        self.readme_says(phase, node, &name);
+                    }
                     vec!["--ack".into(), name]
                 }
                 // Pods that no roll reaches: a person starts them anew.
@@ -413,6 +416,25 @@ impl<'a> World<'a> {
                 .extend(answer);
         }
         panic!("{phase} {verb} {node:?} asks without end");
+    }
+
+    /// The command in the phase's README confirms what its script asks for.
+    fn readme_says(&self, phase: &str, node: Option<&str>, name: &str) {
+        let readme = self
+            .made
+            .folder()
+            .join("plan")
+            .join(phase)
+            .join("README.md");
+        let readme = fs::read_to_string(readme).unwrap();
+        let mut commands = readme.lines().filter(|line| {
+            line.starts_with("sh apply.sh") && line.contains("--cluster") == node.is_none()
+        });
+        let confirms = |line: &str| format!("{line} ").contains(&format!(" --ack {name} "));
+        assert!(
+            commands.clone().count() > 0 && commands.all(confirms),
+            "{phase} {node:?} asks for {name}:\n{readme}"
+        );
     }
 
     /// Kills a run at one of its file operations.

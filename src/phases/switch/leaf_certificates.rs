@@ -37,7 +37,7 @@ pub const PHASE: Phase = Phase {
 
 fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let first = step(
+    let mut first = step(
         before,
         "acknowledgements, and certificates in Secrets",
         Part::Cluster,
@@ -51,6 +51,16 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             change_consumer_objects(rotation, draft, ConsumerMode::Replace, Trust::Narrowed)
         },
     )?;
+    if let Some(step) = &mut first {
+        step.title = match (
+            step.actions.is_empty(),
+            step.after.changed_objects(before).is_empty(),
+        ) {
+            (false, true) => "acknowledgements".into(),
+            (true, _) => "certificates in Secrets".into(),
+            (false, false) => step.title.clone(),
+        };
+    }
     let last = first.as_ref().map_or(before, |s| &s.after).clone();
     outcome.steps.extend(first);
     let on_nodes = step(
