@@ -182,7 +182,7 @@ fn where_asked(view: &PhaseView) -> &'static str {
 
 /// The phase whose half on the other side, nodes or cluster, must be complete before the last of `views` goes on,
 /// which cannot be seen from this side: a script asks for it by name (`check_other_side` in templates/lib/main.sh).
-fn other_half<'v>(views: &'v [PhaseView], on_nodes: bool) -> Option<&'v PhaseView> {
+fn other_half(views: &[PhaseView], on_nodes: bool) -> Option<&PhaseView> {
     let (own, earlier) = views.split_last()?;
     let order = own.order();
     let sides = |first: &str, last: &str| order.starts_with(first) && order.ends_with(last);
