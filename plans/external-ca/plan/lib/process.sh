@@ -207,9 +207,9 @@ pod_as_planned() {
 # healthy URL: 401 and 403 are answers too, of a server that knows no anonymous user
 healthy() {
   if command -v curl >/dev/null 2>&1; then
-    status=$(curl -ks --max-time 10 -o /dev/null -w '%{http_code}' "$1" </dev/null) || :
+    status=$(curl_of_this_host -k -o /dev/null -w '%{http_code}' "$1" </dev/null) || :
   elif command -v wget >/dev/null 2>&1; then
-    status=$(wget -q -T 10 -O /dev/null --no-check-certificate "$1" </dev/null 2>/dev/null && echo 200) || :
+    status=$(wget_of_this_host "$1") || :
   else
     [ -n "${unasked-}" ] || say "  neither curl nor wget is here: the health endpoint is not asked"
     unasked=1
@@ -218,6 +218,19 @@ healthy() {
   case $status in 200 | 401 | 403) return 0 ;; esac
   seen="$1 answers ${status:-nothing}"
   return 1
+}
+
+# Servers of this cluster are asked themselves, whatever proxy the environment or a file of root's names.
+curl_of_this_host() { curl -q --noproxy '*' -s --max-time 10 "$@"; }
+
+# wget_of_this_host URL: prints a status. wget tells it in words, and only where it is not 200.
+wget_of_this_host() {
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  if answer=$(wget -T 10 -O /dev/null --no-check-certificate "$1" 2>&1 </dev/null); then
+    echo 200
+  else
+    printf '%s\n' "$answer" | sed -n 's/.* \([45][0-9][0-9]\) .*/\1/p' | sed 1q
+  fi
 }
 
 # serves_its_file HOST PORT: the certificate served is the one in the file that the flags name
@@ -245,23 +258,23 @@ restart_unit() {
     return
   fi
   main_process "$2"
-  old=$value
+  old=$main
   if [ "$1" != look ]; then
     "$systemctl" daemon-reload
     "$systemctl" restart "$2" || die 23 "systemctl restart $2 failed: see journalctl -u $2. When it runs, start again; or go back: rollback.sh"
   fi
   end=$(($(date +%s) + timeout))
-  until unit_as_planned "$1" "$2"; do
+  until unit_as_planned "$1" "$2" && steady "$2"; do
     [ "$(date +%s)" -lt "$end" ] || die 23 "after $timeout s $seen. What to look at: systemctl status $2, journalctl -u $2. When it runs, start again; or go back: rollback.sh"
     sleep 1
   done
 }
 
-main_process() { # sets `value` to PID:START of a unit
-  value=$("$systemctl" show -p MainPID "$1")
-  value=${value#MainPID=}
-  started_at "${value:-0}" "$processes" || :
-  value=$value:$started
+main_process() { # sets `main` to PID:START of a unit
+  main=$("$systemctl" show -p MainPID "$1")
+  main=${main#MainPID=}
+  started_at "${main:-0}" "$processes" || :
+  main=$main:$started
 }
 
 unit_as_planned() {
@@ -269,16 +282,54 @@ unit_as_planned() {
   seen="$2 is not active"
   "$systemctl" is-active --quiet "$2" || return 1
   seen="$2 still has the process from before the restart"
-  [ "$1" = look ] || [ "$value" != "$old" ] || return 1
-  case $2 in
-    kubelet) healthy http://127.0.0.1:10248/healthz ;;
-    *) etcd_as_planned "${value%%:*}" ;;
+  [ "$1" = look ] || [ "$main" != "$old" ] || return 1
+  if [ "$2" != kubelet ]; then
+    program_as_planned "${main%%:*}"
+  elif [ "$post" != - ]; then
+    healthy "$post"
+  fi
+}
+
+# steady UNIT: it is the same process some seconds later. A unit that ends soon after each start is active in between.
+steady() {
+  first=$main
+  sleep 10
+  unit_as_planned look "$1" || return 1
+  [ "$main" = "$first" ] && return
+  seen="$1 does not keep running: its process was ${first%%:*}, ten seconds later ${main%%:*}"
+  return 1
+}
+
+# program_as_planned PID: health, and the certificate that is served, of a program that has a port for that
+program_as_planned() {
+  read -r comm 2>/dev/null <"$processes/$1/comm" || return 0
+  # the kernel keeps fifteen bytes of a name
+  case $comm in
+    etcd) etcd_as_planned "$1" ;;
+    kube-apiserver) secure_port "$1" 6443 /readyz ;;
+    kube-controller) secure_port "$1" 10257 /healthz ;;
+    kube-scheduler) secure_port "$1" 10259 /healthz ;;
   esac
 }
 
-# etcd_as_planned PID: its health, asked through consensus, and what it serves; nothing where it is another program
+# secure_port PID PORT PATH: by its flags, where they say nothing by these defaults
+secure_port() {
+  setting "$1" secure-port
+  port=${value:-$2}
+  [ "$port" != 0 ] || return 0
+  setting "$1" bind-address
+  case $value in
+    '' | 0.0.0.0 | ::) host=127.0.0.1 ;;
+    *:*) host="[$value]" ;;
+    *) host=$value ;;
+  esac
+  healthy "https://$host:$port$3" || return 1
+  setting "$1" tls-cert-file
+  serves "$host:$port" "$value"
+}
+
+# etcd_as_planned PID: its health, asked through consensus, and what it serves
 etcd_as_planned() {
-  read -r comm 2>/dev/null <"$processes/$1/comm" && [ "$comm" = etcd ] || return 0
   setting "$1" listen-client-urls
   clients=${value%%,*}
   setting "$1" listen-metrics-urls
@@ -298,14 +349,14 @@ member_healthy() {
   setting "$1" peer-cert-file
   certificate=$value
   setting "$1" peer-key-file
-  status=$(curl -s --max-time 10 --cacert "$root$ca" --cert "$root$certificate" --key "$root$value" \
+  status=$(curl_of_this_host --cacert "$root$ca" --cert "$root$certificate" --key "$root$value" \
     -o /dev/null -w '%{http_code}' "$2/health" </dev/null) || :
   [ "$status" = 200 ] && return
   seen="$2/health answers ${status:-nothing}"
   return 1
 }
 
-# setting PID FLAG: sets `value` to a flag of an etcd process: on its command line, else by its variable
+# setting PID FLAG: sets `value` to a flag of a process: on its command line, else, as etcd takes it, by its variable
 setting() {
   value=$({ tr '\000' '\n' <"$processes/$1/cmdline" && tr '\000' '\n' <"$processes/$1/environ"; } 2>/dev/null |
     VARIABLE=ETCD_$(printf '%s' "$2" | tr a-z- A-Z_) FLAG=-$2 awk '

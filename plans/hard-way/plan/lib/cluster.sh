@@ -5,7 +5,7 @@
 # only their count.
 
 # what main.sh has set
-: "${verb?}" "${dir?}" "${plan?}" "${phase?}" "${state?}" "${work?}" "${dry?}" "${mode?}" "${digest=}" "${timeout?}" "${tab?}" "${nl?}" "${sum=}" "${value=}"
+: "${verb?}" "${dir?}" "${plan?}" "${phase?}" "${state?}" "${other_state?}" "${work?}" "${dry?}" "${mode?}" "${digest=}" "${timeout?}" "${tab?}" "${nl?}" "${sum=}" "${value=}"
 
 has_work() { has_cluster_work "$1"; }
 other_has_work() { has_node_work "$1"; }
@@ -16,20 +16,23 @@ check_place() {
   [ "$mode" != status ] || return 0
   key "$phase" cluster-uid
   wanted=$value
-  # asked once: whom kubectl has not reached yet it may not reach at all
-  found=$(kubectl --request-timeout=60s get namespace kube-system -o 'go-template={{.metadata.uid}}' 2>&1 </dev/null) ||
-    die 11 "kubectl does not reach a cluster with this configuration: $(printf '%s\n' "$found" | sed 1q)"
+  work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX") # until there is a journal
+  # asked once: whom kubectl has not reached yet it may not reach at all. It complains of an aggregated API that is away
+  # when it succeeds, too.
+  found=$(kubectl --request-timeout=60s get namespace kube-system -o 'go-template={{.metadata.uid}}' 2>"$work/why" </dev/null) ||
+    die 11 "kubectl does not reach a cluster with this configuration: $(sed '$!d' "$work/why" | visible)"
   [ -z "$wanted" ] || [ "$wanted" = "$found" ] ||
     die 11 "kubectl reaches another cluster: kube-system has the UID $found, the plan is for $wanted. Give kubectl the right KUBECONFIG"
   check_kubectl
 }
 
-# check_kubectl: Kubernetes promises that kubectl and cluster fit within one minor version
+# check_kubectl: Kubernetes promises that kubectl and cluster fit within one minor version; `patch --patch-file` came with 1.20
 check_kubectl() {
   # the client's comes first
   minors=$(k version -o json 2>/dev/null | sed -n 's/^ *"minor": "\([0-9][0-9]*\).*/\1/p' | tr '\n' ' ')
   mine=${minors%% *} theirs=${minors#* }
   theirs=${theirs%% *}
+  [ -z "$mine" ] || [ "$mine" -ge 20 ] || die 22 "kubectl here is 1.$mine, and patches no object by a file. Bring one of 1.20 or newer"
   [ -n "$theirs" ] || return 0
   case $((mine - theirs)) in -1 | 0 | 1) return 0 ;; esac
   text="that kubectl 1.$mine does what is asked of it on a cluster of 1.$theirs"
@@ -38,18 +41,27 @@ check_kubectl() {
 
 k() { k_from /dev/null --request-timeout=60s "$@"; }
 
-# k_from FILE ARGUMENTS…: kubectl, with FILE on its standard input. A connection that is lost on the way
-# says nothing of the cluster, and everything that is asked here can be asked twice: so it is, up to five
+# k_from FILE ARGUMENTS…: kubectl, with FILE on its standard input. It prints an answer that is whole, or none: what a
+# lost connection had let through is not put before what the next one brings.
+k_from() {
+  : >"$work/answer"
+  k_retry "$@" 3>>"$work/answer" || return 1
+  cat "$work/answer"
+}
+
+# k_retry FILE ARGUMENTS…: kubectl, with FILE on its standard input and its answer to descriptor 3. A connection that is
+# lost on the way says nothing of the cluster, and everything that is asked here can be asked twice: so it is, up to five
 # times more in half a minute. What kubectl says otherwise, of certificates that it does not believe for
 # one, is final.
-k_from() {
+k_retry() {
   input=$1 pause=1
   shift
-  while ! { complaint=$(kubectl "$@" <"$input" 2>&1 >&3 3>&-); } 3>&1; do
+  until complaint=$(kubectl "$@" <"$input" 2>&1 >&3 3>&-); do
     if [ "$pause" -gt 16 ] || ! lost_connection "$complaint"; then
       printf '%s\n' "$complaint" >&2
       return 1
     fi
+    : >"$work/answer"
     say "  kubectl lost its connection, trying again in $pause s: $(printf '%s\n' "$complaint" | sed '$!d' | visible)" >&2
     sleep "$pause"
     pause=$((pause * 2))
@@ -134,6 +146,12 @@ run_rollback() {
 
 run_verify() {
   open_journal
+  # what controllers publish follows the nodes, so that the nodes' journal counts too where it is here
+  begun_since "$state" "$other_state"
+  if [ -n "$later" ]; then
+    say "begun since: $later. What the cluster holds now is theirs to verify, and is not looked at"
+    return
+  fi
   begin CLUSTER progress
   failed=''
   each_operation verify_one
@@ -177,7 +195,8 @@ Collect each (collect.sh node), declare it in cluster.toml, and compile again"
   if [ "$verb" = rollback ]; then mark back "$i"; else mark progress "$i"; fi
 }
 
-k_rollout() { k_from /dev/null -n "$b" rollout status "$a/$c" --timeout="$1s" 2>&1 | visible && k_rolled; }
+# As it goes on: it may take minutes.
+k_rollout() { k_retry /dev/null -n "$b" rollout status "$a/$c" --timeout="$1s" 2>&1 3>&1 | visible && k_rolled; }
 # The status of a pipe is its last command's: ask once more whether it has ended.
 k_rolled() { k_from /dev/null -n "$b" rollout status "$a/$c" --timeout=1s >/dev/null 2>&1; }
 
@@ -296,7 +315,7 @@ prune() {
   KEY=$a awk 'BEGIN { printf "{\"data\":{\"%s\":\"", ENVIRON["KEY"] }
     { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/\r/, "\\r"); printf "%s\\n", $0 }
     END { print "\"}}" }' "$dir/$b" >"$work/patch"
-  k -n kube-system patch configmap extension-apiserver-authentication --type merge -p "$(cat "$work/patch")" >/dev/null ||
+  k -n kube-system patch configmap extension-apiserver-authentication --type merge --patch-file "$work/patch" >/dev/null ||
     die 1 "kubectl cannot patch kube-system/extension-apiserver-authentication"
   holds_prune || die 1 "kube-system/extension-apiserver-authentication does not hold what was just written to it; start again"
 }
@@ -315,19 +334,13 @@ is_secret() { awk '/^[- ]*kind: *"?Secret/ { found = 1 } END { exit !found }' "$
 # k_write ARGUMENTS…: the fields of an object's file into the object, and nothing else of it. A patch, since nothing may be
 # taken away: of an object that was made by `kubectl apply`, `kubectl apply --server-side` first gives all fields to the
 # new manager, and then removes those that its file lacks. By standard input: kubectl splits the argument of -f at commas.
-k_write() { k_patch "$(cat "$dir/$a")" "$@"; }
-
-# k_patch TEXT ARGUMENTS…: kubectl's patch of the object that a file names
-k_patch() {
-  with=$1
-  shift
-  k_from "$dir/$a" patch -f - --type "$b" -p "$with" "$@"
-}
+# The patch by a file: an argument is no longer than 128 KiB.
+k_write() { k_from "$dir/$a" patch -f - --type "$b" --patch-file "$dir/$a" "$@"; }
 
 # k_differs: 0 when the object lacks fields of its file, with what would change; 1 when it has them all
 k_differs() {
   # what an empty patch would leave, for the same form
-  k_patch '{}' --dry-run=server -o yaml >"$work/there" && k_write --dry-run=server -o yaml >"$work/then" || return 0
+  k_from "$dir/$a" patch -f - --type "$b" -p '{}' --dry-run=server -o yaml >"$work/there" && k_write --dry-run=server -o yaml >"$work/then" || return 0
   without_marks <"$work/there" >"$work/there.plain"
   without_marks <"$work/then" >"$work/then.plain"
   sha "$work/there.plain"

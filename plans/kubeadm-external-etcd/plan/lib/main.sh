@@ -25,7 +25,8 @@ usage: $verb.sh [options]       phase ${phase:-}
   --dry-run       print what would change, with a diff, and change nothing
   --status        print which phases are done here, and change nothing
   --digest SHA256 the approved digest of the plan (sha256 of SHA256SUMS); checks it before anything
-  --i-checked     you have checked by other means what the script says it cannot see
+  --i-checked     you have checked by other means what the script says it cannot see. Of a node that it sees not
+                  to be ready it vouches for nothing; for that there is --ack others-not-ready
   --ack NAME      an acknowledgement that the phase asks for; may be given several times
   --root DIR      work on another root directory (image builds, tests); restarts nothing there
   --secrets DIR   where this plan's private files are (default: secrets/ beside the plan)
@@ -126,7 +127,9 @@ options() {
     esac
     shift
   done
-  case $timeout in '' | *[!0-9]*) die 2 "--timeout takes a number of seconds" ;; esac
+  case $timeout in '' | *[!0-9]* | ??????????*) die 2 "--timeout takes a number of seconds" ;; esac
+  # a number that begins with 0 is an octal one in $((…))
+  timeout=${timeout#"${timeout%%[!0]*}"} timeout=${timeout:-0}
   [ "$verb" != verify ] || dry=0
 }
 
@@ -198,19 +201,38 @@ check_plan() {
 lock() {
   started_at "$$"
   mine="$$ $started"
-  rm -f "$state"/lock.*
   printf '%s\n' "$mine" >"$state/lock.$$"
   if ! ln "$state/lock.$$" "$state/lock" 2>/dev/null; then
     holder='' pid='' start=''
     read -r pid start <"$state/lock" 2>/dev/null || :
     [ -z "$pid" ] || { started_at "$pid" && [ "$started" = "$start" ] && holder=$pid; } || :
-    [ -z "$holder" ] || die 16 "process $holder is at work on $state; wait until it has ended"
+    [ -z "$holder" ] || lost_lock "process $holder is at work on $state; wait until it has ended"
     say "a run that was killed left its lock (process ${pid:-unknown}); taking over"
-    mv -f "$state/lock" "$state/lock.stale" 2>/dev/null || :
-    ln "$state/lock.$$" "$state/lock" 2>/dev/null || die 16 "another run took $state/lock just now; wait until it has ended"
+    mv -f "$state/lock" "$state/lock.stale.$$" 2>/dev/null || :
+    # another run may have taken it over between the look and the move: then it gets it back
+    if [ -f "$state/lock.stale.$$" ] && ! is_lock "$pid${start:+ $start}" "$state/lock.stale.$$"; then
+      ln "$state/lock.stale.$$" "$state/lock" 2>/dev/null || :
+      lost_lock "another run took $state/lock just now; wait until it has ended"
+    fi
+    ln "$state/lock.$$" "$state/lock" 2>/dev/null || lost_lock "another run took $state/lock just now; wait until it has ended"
   fi
   locked=1
-  rm -f "$state/lock.$$" "$state/lock.stale"
+  # its own, and what killed runs left
+  for left in "$state"/lock.*; do
+    if [ "${left##*.}" = "$$" ] || [ ! -d "/proc/${left##*.}" ]; then rm -f "$left"; fi
+  done
+}
+
+lost_lock() {
+  rm -f "$state/lock.$$" "$state/lock.stale.$$"
+  die 16 "$1"
+}
+
+# is_lock 'PID START' FILE
+is_lock() {
+  held=''
+  IFS= read -r held <"$2" 2>/dev/null || :
+  [ "$held" = "$1" ]
 }
 
 # started_at PID [PROC]: sets `started` to the start of a process in ticks since boot; PIDs are used again
@@ -226,12 +248,12 @@ started_at() {
 finish() {
   status=$?
   trap - EXIT
-  [ -z "$temporary" ] || rm -f "$temporary"
+  [ -z "$temporary" ] || rm -rf "$temporary"
   [ -z "$work" ] || rm -rf "$work"
   [ "$status" = 0 ] || [ -n "$told" ] || [ "$code" != 0 ] ||
     printf 'carota: a command failed (see above). No file is half-written: start again to go on, or go back with rollback.sh\n' >&2
   [ -z "$log" ] || journal "exit $status"
-  [ -z "$locked" ] || rm -f "$state/lock"
+  [ -z "$locked" ] || ! is_lock "$mine" "$state/lock" || rm -f "$state/lock"
   exit "$status"
 }
 
@@ -244,15 +266,12 @@ mark() {
 
 # open_journal: state directory, log and lock. A dry run and verify do without.
 open_journal() {
-  trap finish EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 141' PIPE
-  trap 'exit 143' TERM
   if [ "$dry" = 1 ] || [ "$verb" = verify ]; then
-    work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX")
+    [ -n "$work" ] || work=$(mktemp -d "${TMPDIR:-/tmp}/carota.XXXXXX")
     return 0
   fi
+  [ -z "$work" ] || rm -rf "$work"
+  work=''
   (umask 022 && mkdir -p "${state%/*/*}")
   mkdir -p "$state"
   chmod 0700 "$state"
@@ -263,6 +282,19 @@ open_journal() {
   mkdir "$state/$phase/work"
   work=$state/$phase/work
   journal "begins, plan $digest"
+}
+
+# begun_since JOURNAL…: sets `later` to the phases after this one that were begun, as these journals say
+begun_since() {
+  later=''
+  for journal; do
+    for name in "$plan"/[0-9][0-9]-*; do
+      name=${name##*/}
+      [ "${name%%-*}" -gt "${phase%%-*}" ] || continue
+      phase_state "$name" "$journal"
+      case "$value $later " in no\ * | *" $name "*) ;; *) later=$later${later:+ }$name ;; esac
+    done
+  done
 }
 
 # phase_state PHASE [JOURNAL]: sets `value` to what a journal says of a phase
@@ -360,11 +392,13 @@ has_operations() {
 
 # acknowledged NAME: given now, or in an earlier run of this phase
 acknowledged() {
-  case $acks in *"$nl$1$nl"*) ;; *)
-    [ -f "$state/$phase/acks" ] || return 1
-    case $nl$(cat "$state/$phase/acks")$nl in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
-    ;;
-  esac
+  given "$1" && return
+  [ -f "$state/$phase/acks" ] || return 1
+  case $nl$(cat "$state/$phase/acks")$nl in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
+}
+
+given() {
+  case $acks in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac
 }
 
 # What people must have done that no script can see, by name, before the first write.
@@ -431,6 +465,11 @@ show_status() {
 main() {
   verb=$1 dir=$2
   shift 2
+  trap finish EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 141' PIPE
+  trap 'exit 143' TERM
   plan=${dir%/*} phase=${dir##*/}
   options "$@"
   if [ "$mode" = help ]; then
@@ -441,7 +480,11 @@ main() {
   tools
   [ -z "$root" ] || root=$(CDPATH='' cd -- "$root" && pwd -P) || die 2 "--root: no such directory"
   root=${root%/}
-  [ -n "$secrets" ] || secrets=${plan%/*}/secrets
+  case $secrets in
+    '') secrets=${plan%/*}/secrets ;;
+    /*) ;;
+    *) secrets=$(pwd)/$secrets ;;
+  esac
   if [ "$side" = cluster ]; then
     state=${state:-${HOME:-/root}/.carota}/$id other_state=$root/var/lib/carota/$id
     # shellcheck source=/dev/null

@@ -79,6 +79,7 @@ check_path() { # a table is hostile until it has been looked at
 # look N PATH: what is at PATH now, as a line `n sha256-of-public-form mode owner` in $work/now
 look() {
   target=$root$2
+  [ ! -d "${target%/*}/" ] || note_place "${target%/*}"
   if [ -L "$target" ]; then
     printf '%s\tsymlink\t-\t-\n' "$1"
   elif [ -f "$target" ]; then
@@ -306,64 +307,87 @@ space_at() {
 }
 
 # others_ready: one node at a time, where the phase says so. A pod is reported ready some time after its process has
-# come to answer, and the API may be away for a moment: so it waits before it refuses. Where no static pod is restarted
-# there is no quorum to lose, and a worker has nothing to ask with.
+# come to answer, and the API may be away for a moment: so it waits before it refuses. What cannot be seen --i-checked
+# vouches for; what is seen not to be ready takes an acknowledgement of its own, each time anew. Where no program of the
+# control plane is restarted there is no quorum to lose, and a worker has nothing to ask with.
 others_ready() {
   key "$phase" serial
   [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^(static-pod|unit):/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
-  end=$(($(date +%s) + timeout)) waiting=''
+  began=$(date +%s) waiting=''
   until look_at_others; do
-    if [ "$checked" = 1 ] || [ "$dry" = 1 ] || [ -z "$asked" ] || [ "$(date +%s)" -ge "$end" ]; then
-      confirmed "$text" || refuse 20 "$why"
+    patience=$timeout
+    # whoever has looked already need not wait long for an answer that may never come
+    [ "$checked" = 0 ] || [ -n "$bad" ] || [ "$timeout" -le 15 ] || patience=15
+    if given others-not-ready || [ "$dry" = 1 ] || [ -z "$bad$asked" ] || [ $(($(date +%s) - began)) -ge "$patience" ]; then
+      accept_others
       return 0
     fi
-    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $timeout s:$nl$text"
+    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $patience s:$bad$unseen"
     waiting=1
     sleep 2
   done
 }
 
-# look_at_others: sets `asked` if there is something to ask with, and else `text` and `why`
-look_at_others() {
-  key "$phase" etcd-members
-  case " $value" in *" $node="*) look_at_members "$value" && return || return 1 ;; esac
-  asked='' text="whether the other control-plane nodes are ready"
-  if [ -f "$admin" ] && command -v kubectl >/dev/null 2>&1; then
-    asked=1
-    if ask_others >"$work/others" 2>"$work/why"; then
-      awk -v me="$node" '$1 != me && $NF != "True"' "$work/others" >"$work/laggards"
-      [ -s "$work/laggards" ] || return 0
-      text=$(awk '{ print "  " $0 }' "$work/laggards")
-      why="another control-plane node is not ready; two at once may cost the quorum. Repair it, then start again (node, what, ready):$nl$text"
-      return 1
-    fi
-    text="$text ($(sed 1q "$work/why" | visible))"
+# accept_others: as they are, or not at all
+accept_others() {
+  if [ -n "$bad" ]; then
+    given others-not-ready || refuse 20 "another node is not ready; two at once may cost the quorum. Repair it, then start again:$bad
+--i-checked does not change what is seen here. If this node shall go on all the same, and may take the quorum with it,
+add: --ack others-not-ready"
+    [ "$dry" = 1 ] || say "not ready, and gone on with --ack others-not-ready:$bad"
   fi
-  why="this phase takes one node at a time, and kubectl with ${admin#"$root"} cannot say here $text. See that they are, then add --i-checked"
-  return 1
+  [ -z "$unseen" ] || confirmed "whether the others are ready:$unseen" ||
+    refuse 20 "this phase takes one node at a time, and from here it cannot be seen whether the others are ready:$unseen
+See that they are, then add --i-checked"
 }
 
-# look_at_members 'NODE=URL …': the same for a node of etcd alone, which the API does not know: each other member is
+# look_at_others: sets `bad` to what is seen not to be ready, `unseen` to what cannot be seen, and `asked` if asking again
+# may help; status 0 when all is well
+look_at_others() {
+  bad='' unseen='' asked=''
+  key "$phase" etcd-members
+  case " $value" in *" $node="*) look_at_members "$value" ;; esac
+  key "$phase" control-planes
+  case " $value " in *" $node "*) look_at_api "$value" ;; esac
+  [ -z "$bad$unseen" ]
+}
+
+# look_at_api 'NODE …': the other control planes, as the API knows them
+look_at_api() {
+  # shellcheck disable=SC2086 # to be split: names of nodes
+  set -- $1
+  if [ ! -f "$admin" ] || ! command -v kubectl >/dev/null 2>&1; then
+    [ $# = 1 ] || unseen="$unseen$nl  control planes: that takes kubectl and ${admin#"$root"}"
+    return 0
+  fi
+  if ! ask_others >"$work/others" 2>"$work/why"; then
+    [ $# = 1 ] || { asked=1 && unseen="$unseen$nl  control planes: kubectl says $(sed '$!d' "$work/why" | visible)"; }
+    return 0
+  fi
+  bad=$bad$(awk -v me="$node" '$1 != me && $NF != "True" { printf "\n  %s %s %s", $1, $2, ($NF == $2 ? "unknown" : $NF) }' "$work/others")
+  for other; do
+    [ "$other" = "$node" ] || NAME=$other awk '$1 == ENVIRON["NAME"] { found = 1 } END { exit !found }' "$work/others" ||
+      unseen="$unseen$nl  $other: the API knows no Node of this name with the label of control planes, and no pod of one on it"
+  done
+}
+
+# look_at_members 'NODE=URL …': the same for etcd, of which the API does not know where it is no pod: each other member is
 # asked for its health, with this member's own certificate
 look_at_members() {
-  asked='' text='' pid=''
+  pid=''
   for process in "$processes"/[0-9]*; do
     read -r comm 2>/dev/null <"$process/comm" || continue
     [ "$comm" != etcd ] || pid=${process##*/}
   done
-  if [ -n "$pid" ] && command -v curl >/dev/null 2>&1; then
-    asked=1
-    for member in $1; do
-      [ "${member%%=*}" = "$node" ] || member_healthy "$pid" "${member#*=}" || text="$text${text:+$nl}  ${member%%=*}: $seen"
-    done
-    [ -n "$text" ] || return 0
-    why="another etcd member is not healthy; two at once cost the quorum. Repair it, then start again:$nl$text"
-    return 1
-  fi
-  text="whether the other etcd members are healthy"
-  why="this phase takes one member at a time, and from here it cannot be seen $text (that takes curl and a running etcd). See that they are, then add --i-checked"
-  return 1
+  for member in $1; do
+    case $member in "$node="*) continue ;; esac
+    if [ -z "$pid" ] || [ "${member#*=}" = - ] || ! command -v curl >/dev/null 2>&1; then
+      unseen="$unseen$nl  etcd on ${member%%=*}: that takes curl, an etcd that runs here and an https URL of the member"
+    elif ! member_healthy "$pid" "${member#*=}"; then
+      asked=1 bad="$bad$nl  ${member%%=*}: $seen"
+    fi
+  done
 }
 
 ask_others() {
@@ -376,25 +400,55 @@ ask_others() {
     -o go-template="{{range .items}}{{.spec.nodeName}} {{.metadata.name}} $ready{{end}}" </dev/null
 }
 
-# put SOURCE TARGET MODE OWNER: into a dotfile beside the target, onto the disk, then renamed. Readers
-# see the old file or the new one. MODE `-`: as SOURCE has it.
+# put SOURCE TARGET MODE OWNER: into a new directory beside the target which only root can enter, onto the disk, then
+# renamed. Readers see the old file or the new one. A folder may be somebody's own, as that of a kubeconfig in a home:
+# what they put in the way meanwhile is not followed. MODE `-`: as SOURCE has it.
 put() {
-  temporary=${2%/*}/.carota-new
+  folder=${2%/*}
+  can_rename_exactly
+  mkdir -m 0700 "$folder/.carota-new" ||
+    { { [ -e "$folder/.carota-new" ] || [ -L "$folder/.carota-new" ]; } && meddled "${folder#"$root"}/.carota-new"; } || exit 1
+  temporary=$folder/.carota-new
+  # from here on by names that nobody else can move: those in the new directory, and `..`
+  cd -P "$temporary" || exit 1
+  is_ours || meddled "${folder#"$root"}"
   if [ "$3" = - ]; then
-    cp -pP "$1" "$temporary"
+    cp -pP "$1" new
   else
-    rm -f "$temporary"
-    cp "$1" "$temporary"
-    [ "$user" != 0 ] || chown "$4" "$temporary"
-    chmod "$3" "$temporary"
+    cp "$1" new
+    [ "$user" != 0 ] || chown "$4" new
+    chmod "$3" new
   fi
   # where SELinux is on, the label of the file that it replaces
-  ! command -v chcon >/dev/null 2>&1 || [ ! -e "$2" ] || chcon --reference="$2" "$temporary" 2>/dev/null || :
-  [ -L "$temporary" ] || flush "$temporary"
+  ! command -v chcon >/dev/null 2>&1 || [ ! -e "$2" ] || chcon --reference="$2" new 2>/dev/null || :
+  [ -L new ] || flush new
   untouched "$2" || meddled "${2#"$root"}"
-  mv -f "$temporary" "$2"
+  mv "$exactly" new "../${2##*/}" || { printf 'carota: %s could not be replaced\n' "$2" >&2 && exit 1; }
+  cd /
+  rmdir "$temporary"
   temporary=''
-  flush "${2%/*}"
+  flush "$folder"
+}
+
+# is_ours: the working directory is the one that was made just now, where the survey found the folder
+is_ours() {
+  case $(stat -c %u:%a .) in "$user":*700) ;; *) return 1 ;; esac
+  [ "$(pwd -P)" = "$(cat "$work/place.$at")/.carota-new" ]
+}
+
+# note_place FOLDER: where it is, behind symbolic links
+note_place() {
+  value=$(cd -P "${1:-/}" && pwd -P)
+  printf '%s\n' "${value%/}" >"$work/place.$at"
+}
+
+# can_rename_exactly: sets `exactly` to the options by which mv replaces a name, even where somebody has made it the name
+# of a directory. The mv of an old busybox has none.
+can_rename_exactly() {
+  [ -z "${exactly-}" ] || return 0
+  exactly=-f
+  : >"$work/mv.from"
+  ! mv -T "$work/mv.from" "$work/mv.to" 2>/dev/null || exactly=-fT
 }
 
 # untouched TARGET: the file is still the one that was surveyed, or that this run wrote since
@@ -434,7 +488,7 @@ meddled() { die 13 "$1 was changed by someone else just now; their change was le
 
 # make_dirs DIR: noted before each is made, so that a rollback can take it away
 make_dirs() {
-  [ -d "$1" ] && return
+  [ -d "$1/" ] && return
   make_dirs "${1%/*}"
   printf '%s\n' "${1#"$root"}" >>"$state/$phase/made"
   flush "$state/$phase/made"
@@ -472,11 +526,7 @@ run_apply() {
 
 # survey_done: a run after success changes nothing, but notices what has changed since
 survey_done() {
-  later=''
-  for name in "$plan"/[0-9][0-9]-*; do
-    name=${name##*/}
-    [ "${name%%-*}" -le "${phase%%-*}" ] || { phase_state "$name" && [ "$value" = no ] || later=$name; }
-  done
+  begun_since "$state"
   if [ -z "$later" ]; then
     differences=''
     survey
@@ -490,7 +540,7 @@ survey_done() {
 compare() {
   case $op in write | remove | check) ;; *) return 0 ;; esac
   last=$(awk -F'\t' -v at="$at" '$2 == at && $5 != "restart" { n = $1 } END { print n }' "$work/actions")
-  [ "$n" = "$last" ] || return 0
+  [ "$n" = "$last" ] && ! is_anothers || return 0
   found=$(awk -F'\t' -v at="$at" '$1 == at { print $2, $3 + 0, $4 }' "$work/now")
   wanted="$post ${mode#0} $owner"
   [ "$op" != check ] || wanted="$pre ${mode#0} $owner"
@@ -525,7 +575,7 @@ tell() {
 
 # sweep: what a killed run may have left beside a file
 sweep() {
-  case $op in write) rm -f "$root${path%/*}/.carota-new" ;; esac
+  case $op in write | remove) rm -rf "$root${path%/*}/.carota-new" ;; esac
 }
 
 perform() {
@@ -535,6 +585,7 @@ perform() {
     case $op in
       write)
         make_dirs "$root${path%/*}"
+        [ -f "$work/place.$at" ] || note_place "$root${path%/*}"
         backup
         remember_processes ran
         put "$work/new.$n" "$root$path" "$mode" "$owner"
@@ -560,6 +611,8 @@ forget() {
   for name in "$state"/[0-9][0-9]-*; do
     : >"$name/forgotten"
     rm -rf "$name/backup"
+    # of a run that was killed
+    [ "$name/work" = "$work" ] || rm -rf "$name/work"
   done
 }
 
@@ -567,6 +620,11 @@ run_verify() {
   open_journal
   phase_state "$phase"
   say "journal: phase $phase on $node: $value"
+  begun_since "$state"
+  for name in $later; do
+    actions "$name"
+  done >"$work/later"
+  [ -z "$later" ] || say "begun since: $later. What those change is theirs to verify, and is not looked at"
   differences=''
   survey
   each_action compare "$work/todo"
@@ -575,8 +633,13 @@ run_verify() {
   say "verified: the files and processes of $node are as phase $phase leaves them"
 }
 
+# is_anothers: a phase that was begun since changes, or restarts, the same
+is_anothers() {
+  [ -s "$work/later" ] && WHAT=$path awk -F'\t' '$6 == ENVIRON["WHAT"] { found = 1 } END { exit !found }' "$work/later"
+}
+
 verify_process() {
-  [ "$op" = restart ] || return 0
+  [ "$op" = restart ] && ! is_anothers || return 0
   restart look
   say "$path runs as it should"
 }

@@ -1,14 +1,15 @@
 #!/bin/sh
 # For a person who was handed a new kubeconfig: puts the private values of the present one into it.
 #
-# usage: sh user.sh PRESENT NEW > COMPLETE
+# usage: (umask 077; sh user.sh PRESENT NEW > COMPLETE)
 #
 # The new file names each private value by its hash or place (`carota-kept:…`); the values stay in the
 # person's own file and are written to standard output only.
 set -eu
 umask 077
 [ $# -eq 2 ] || {
-  echo "usage: sh user.sh PRESENT NEW > COMPLETE" >&2
+  # the file is made by the shell that calls this: with its umask
+  echo "usage: (umask 077; sh user.sh PRESENT NEW > COMPLETE)" >&2
   exit 2
 }
 here=$(CDPATH='' cd -- "${0%"${0##*/}"}." && pwd -P)
