@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use carota::bundle::Source;
 use carota::check;
 use carota::compile;
+use carota::edit::kubeconfig::looks_like_kubeconfig;
 use carota::phases;
 use carota::pki::{Issuer, Keyring};
 use carota::render::write;
@@ -24,6 +25,26 @@ mod common;
 
 const SIZES: [usize; 4] = [5, 50, 500, 5000];
 const CONTROL_PLANES: usize = 3;
+/// The size at which the work is also done with a shell loop.
+const BY_HAND: usize = 50;
+
+/// What a person would run instead, for certificates and kubeconfigs alone: $1 and $2 are how many.
+const LOOP: &str = r#"
+set -eu
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=new -days 3650 2>/dev/null
+openssl req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /O=system:nodes/CN=system:node:x 2>/dev/null
+begin=$(date +%s%N)
+n=0; while [ "$n" -lt "$1" ]; do
+  openssl x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out "$n.crt" 2>/dev/null
+  n=$((n + 1))
+done
+n=0; while [ "$n" -lt "$2" ]; do
+  kubectl config --kubeconfig="$n.conf" set-cluster x --server=https://x:6443 --certificate-authority=ca.crt --embed-certs >/dev/null
+  kubectl config --kubeconfig="$n.conf" set-credentials x --client-certificate=0.crt --client-key=leaf.key --embed-certs >/dev/null
+  n=$((n + 1))
+done
+echo $((($(date +%s%N) - begin) / 1000000))
+"#;
 
 fn main() {
     let wanted: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
@@ -39,6 +60,10 @@ fn main() {
         println!("{nodes} nodes");
         whole(folder.path());
         stages(folder.path());
+        if nodes == BY_HAND {
+            by_hand(folder.path());
+        }
+        folded(folder.path());
     }
 }
 
@@ -50,10 +75,14 @@ fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
     out
 }
 
+fn spec_of(folder: &Path) -> Spec {
+    let text = fs::read_to_string(folder.join("cluster.toml")).expect("the description");
+    Spec::parse(&text, "cluster.toml").expect("a description")
+}
+
 /// The parts of a compile, one after another.
 fn stages(folder: &Path) {
-    let text = fs::read_to_string(folder.join("cluster.toml")).expect("the description");
-    let spec = Spec::parse(&text, "cluster.toml").expect("a description");
+    let spec = spec_of(folder);
     let start = timed("read the snapshot", || {
         snapshot::read(&folder.join("snapshot"), &spec).expect("a snapshot")
     });
@@ -74,6 +103,60 @@ fn stages(folder: &Path) {
         proof.edges.len(),
         proof.pairs_verified
     );
+}
+
+/// The certificates and kubeconfigs of the plan, made by a shell loop.
+fn by_hand(folder: &Path) {
+    let lock = fs::read_to_string(folder.join("carota.lock")).expect("the lock");
+    let certificates = lock.matches("[[leaf]]").count();
+    let kubeconfigs = common::tree(&folder.join("snapshot"))
+        .values()
+        .filter(|(bytes, _)| looks_like_kubeconfig(&String::from_utf8_lossy(bytes)))
+        .count();
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new("sh")
+        .args(["-c", LOOP, "loop"])
+        .args([certificates.to_string(), kubeconfigs.to_string()])
+        .current_dir(scratch.path())
+        .output();
+    let milliseconds = output.ok().filter(|output| output.status.success());
+    match milliseconds.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()) {
+        Some(milliseconds) => println!(
+            "  a shell loop of openssl and kubectl for {certificates} certificates and {kubeconfigs} kubeconfigs: {milliseconds} ms"
+        ),
+        None => println!("  openssl or kubectl was not found"),
+    }
+}
+
+/// A snapshot whose nodes lie in sets.
+fn folded(folder: &Path) {
+    let size = || {
+        let nodes = common::tree(&folder.join("snapshot/nodes"));
+        let bytes: usize = nodes.values().map(|(bytes, _)| bytes.len()).sum();
+        (nodes.len(), bytes / 1000)
+    };
+    let before = size();
+    timed("fold the snapshot", || {
+        let snapshot = folder.join("snapshot");
+        let folding = write::folding(&snapshot).expect("a snapshot");
+        let nodes = snapshot::fold(&snapshot).expect("nodes");
+        folding
+            .replace(&nodes.files, &nodes.read, |written| nodes.check(written))
+            .expect("the sets are written");
+    });
+    let spec = spec_of(folder);
+    timed("read the folded snapshot", || {
+        snapshot::read(&folder.join("snapshot"), &spec).expect("a snapshot")
+    });
+    let after = size();
+    println!(
+        "  ({} files of nodes with {} kB, folded {} with {} kB)",
+        before.0, before.1, after.0, after.1
+    );
+    let checked = timed("check, folded", || {
+        check::check(&folder.join("cluster.toml"), &|_| ()).expect("the plan is there")
+    });
+    assert!(checked.differences.is_empty());
 }
 
 /// Forgets how much memory this process has had at most (proc(5), `clear_refs`).

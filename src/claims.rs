@@ -213,7 +213,7 @@ fn check_version(spec: &Spec, state: &State) -> Result<()> {
     // What no image says may be newer than the kubelets.
     let beyond = if servers.is_empty() { SKEW } else { 0 };
     let minor = |version: &Version| (version.major, version.minor);
-    let last = (newest.major, newest.minor + beyond);
+    let last = (newest.major, newest.minor.saturating_add(beyond));
     if (minor(oldest)..=last).contains(&minor(&spec.kubernetes)) {
         return Ok(());
     }

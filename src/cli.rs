@@ -430,8 +430,9 @@ fn fold(
     snapshot: &Path,
     how: impl FnOnce(&Path) -> crate::diagnostic::Result<Folded>,
 ) -> anyhow::Result<()> {
+    let folding = write::folding(snapshot)?;
     let folded = how(snapshot)?;
-    write::snapshot_nodes(snapshot, &folded.files)?;
+    folding.replace(&folded.files, &folded.read, |written| folded.check(written))?;
     for set in &folded.sets {
         print(&format!(
             "nodes/{}: {} nodes, {} values each\n",

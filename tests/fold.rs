@@ -188,7 +188,7 @@ fn a_set_that_was_edited_is_refused_where_it_was() {
     let said = [
         "error[C009]",
         "snapshot/nodes/node0001/",
-        "lies in a set: `carota unfold`",
+        "lies in a set, with its values in nodes/node0001+4/NODES:2",
     ];
     refused(&compile, folder.path(), &said);
     refused(&["fold", "snapshot"], folder.path(), &["error[C009]"]);
@@ -305,6 +305,29 @@ fn a_row_cannot_lead_out_of_its_node_or_bring_in_a_private_key() {
         folder.path(),
         &["error[C033]", "begins a value that no row"],
     );
+    // A value for which no file has a place.
+    let folder = folded();
+    change(folder.path(), &nodes, |text| {
+        let rows: Vec<String> = text.lines().map(|row| format!("{row}\t9\n")).collect();
+        rows.concat()
+    });
+    refused(
+        &compile,
+        folder.path(),
+        &["error[C033]", "no file has a place for value 9"],
+    );
+    // A folder that leads elsewhere.
+    let folder = folded();
+    let set = folder.path().join("snapshot/nodes").join(ODD);
+    fs::rename(&set, folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", &set).unwrap();
+    let output = carota(&compile, folder.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("error[C007]: this is a symbolic link, not a folder"),
+        "{said}"
+    );
     // A private key in a row.
     let folder = folded();
     let marker = ["-----BEGIN PRIVATE", " KEY-----"].concat();
@@ -318,4 +341,89 @@ fn a_row_cannot_lead_out_of_its_node_or_bring_in_a_private_key() {
     );
     let said = carota(&compile, folder.path()).stderr;
     assert!(!String::from_utf8_lossy(&said).contains("secretbody"));
+}
+
+/// Gives a node of a snapshot a file.
+fn put(folder: &Path, node: &str, stored: &str, text: &str) {
+    let node = folder.join("snapshot/nodes").join(node);
+    let file = node.join(&stored[1..]);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
+    let files = fs::read_to_string(node.join("FILES")).unwrap();
+    let line = format!("f\t-\t0644\t0:0\t{stored}\n");
+    fs::write(node.join("FILES"), files + &line).unwrap();
+}
+
+/// A file of the node of this number: its stored path and content.
+type File<'t> = &'t dyn Fn(u8) -> (String, String);
+
+#[test]
+fn whatever_nodes_hold_comes_out_of_a_fold_as_it_went_in() {
+    let long = "10.0.0.1 ".repeat(300_000);
+    let cases: [(&str, File<'_>); 8] = [
+        ("a value that begins a part of a path", &|n| {
+            (
+                format!("/abcdefghijklmnopqrstuvwx{n}/ca.crt"),
+                String::new(),
+            )
+        }),
+        ("the node's name in a path", &|n| {
+            (format!("/pki/node000{n}/node000{n}.crt"), "x".to_owned())
+        }),
+        ("a code in a path", &|n| {
+            (
+                format!("/x%25aaaaaaaaaaaaaaaaaaaaaaaaaaaa{n}"),
+                String::new(),
+            )
+        }),
+        ("a file where the table would lie", &|n| {
+            ("/NODES".to_owned(), n.to_string())
+        }),
+        ("a form larger than any file", &|n| {
+            ("/hosts".to_owned(), long.replace(".1 ", &format!(".{n} ")))
+        }),
+        ("letters of other scripts", &|n| {
+            (
+                "/motd".to_owned(),
+                format!("\u{fc}node000{n}\u{fc} \u{4e16}10.0.0.{n}\u{754c}\r\n%0A{n}"),
+            )
+        }),
+        ("no line at all", &|_| ("/empty".to_owned(), String::new())),
+        ("a chain without an end", &|n| {
+            ("/chain".to_owned(), format!("{}{n}", "a.".repeat(200_000)))
+        }),
+    ];
+    for (what, file) in cases {
+        let folder = fleet(5);
+        for n in [1, 3, 5] {
+            let (stored, text) = file(n);
+            put(folder.path(), &format!("node000{n}"), &stored, &text);
+        }
+        let before = tree(&folder.path().join("snapshot"));
+        run(&["fold", "snapshot"], folder.path());
+        run(&["unfold", "snapshot"], folder.path());
+        assert!(before == tree(&folder.path().join("snapshot")), "{what}");
+    }
+}
+
+#[test]
+fn two_folds_at_once_and_one_that_was_killed_lose_nothing() {
+    let folder = fleet(9);
+    let folder = folder.path();
+    let before = tree(&folder.join("snapshot"));
+    let held = fs::File::open(folder.join("snapshot")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    refused(
+        &["fold", "snapshot"],
+        folder,
+        &["error[C031]", "another run is at work on it"],
+    );
+    drop(held);
+    // Killed where directories cannot be exchanged: between the two renames.
+    let snapshot = folder.join("snapshot");
+    let making = snapshot.join(".carota-fold");
+    fs::create_dir_all(making.join("nodes/half")).unwrap();
+    fs::rename(snapshot.join("nodes"), making.join("nodes.old")).unwrap();
+    run(&["unfold", "snapshot"], folder);
+    assert!(before == tree(&snapshot));
 }

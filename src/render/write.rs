@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, syncfs};
 
 use super::{Plan, PlanFile};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::input;
 use crate::parallel;
 use crate::pki::PrivateText;
 
@@ -228,28 +229,95 @@ fn write_files(root: &Path, files: &[InFull<'_>]) -> io::Result<()> {
     parallel::map(files, write).into_iter().collect()
 }
 
-/// Writes a snapshot's folder `nodes/` anew, beside its place, and exchanges the two.
-pub fn snapshot_nodes(snapshot: &Path, files: &BTreeMap<String, Arc<str>>) -> Result<()> {
-    let making = snapshot.join(".carota-nodes");
-    let write = || -> io::Result<()> {
-        if fs::symlink_metadata(&making).is_ok_and(|meta| meta.is_dir()) {
-            fs::remove_dir_all(&making)?;
-        }
-        fs::create_dir(&making)?;
-        let files: Vec<InFull<'_>> = files.iter().map(|(p, t)| (&p[..], &t[..], 0o644)).collect();
-        write_files(&making, &files)?;
-        exchange(&making, &snapshot.join("nodes"))
-    };
-    let written = write();
-    // What was there before, or what was not finished.
-    let _ = fs::remove_dir_all(&making);
-    written.map_err(|e| {
+/// Where a snapshot's nodes are written anew.
+const FOLDING: &str = ".carota-fold";
+/// What [`exchange`] makes of `nodes` there, for a moment.
+const ASIDE: &str = "nodes.old";
+
+/// The right to replace a snapshot's nodes: nobody else has it meanwhile.
+pub struct Folding {
+    snapshot: PathBuf,
+    /// Holds the lock until it is closed.
+    held: File,
+}
+
+/// Takes it, before the snapshot is read. What a killed run left is put in order.
+pub fn folding(snapshot: &Path) -> Result<Folding> {
+    let failed = |why: String| {
         Diagnostic::new(
             Code::OutputFailed,
-            format!("nodes/ of the snapshot could not be written: {e}"),
-            "see that there is space and permission; the snapshot is as it was",
+            format!("the snapshot cannot be written: {why}"),
+            "wait until another run has ended, or see to its permissions; the snapshot is as it was",
         )
+    };
+    let held = File::open(snapshot).map_err(|e| failed(input::why(&e)))?;
+    flock(&held, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| failed("another run is at work on it".to_owned()))?;
+    let left = snapshot.join(FOLDING);
+    let tidy = || -> io::Result<()> {
+        let nodes = snapshot.join("nodes");
+        // Where directories cannot be exchanged there was a moment without nodes/.
+        if fs::symlink_metadata(&nodes).is_err() && left.join(ASIDE).is_dir() {
+            fs::rename(left.join(ASIDE), &nodes)?;
+        }
+        match fs::remove_dir_all(&left) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    };
+    tidy().map_err(|e| failed(input::why(&e)))?;
+    Ok(Folding {
+        snapshot: snapshot.to_owned(),
+        held,
     })
+}
+
+impl Folding {
+    /// Writes `nodes/` anew beside its place, lets it be checked, and exchanges the two. What was put into the old one
+    /// since `read` was read is taken over.
+    pub fn replace(
+        self,
+        files: &BTreeMap<String, Arc<str>>,
+        read: &[String],
+        check: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let making = self.snapshot.join(FOLDING);
+        let (new, place) = (making.join("nodes"), self.snapshot.join("nodes"));
+        let write = || -> io::Result<()> {
+            fs::create_dir(&making)?;
+            fs::create_dir(&new)?;
+            let files: Vec<InFull<'_>> =
+                files.iter().map(|(p, t)| (&p[..], &t[..], 0o644)).collect();
+            write_files(&new, &files)
+        };
+        let put = || -> io::Result<()> {
+            // The originals go only when the new ones are on the disk.
+            syncfs(&self.held)?;
+            exchange(&new, &place)?;
+            for entry in fs::read_dir(&new)?.flatten() {
+                let name = entry.file_name();
+                if !read.iter().any(|known| name.to_str() == Some(known)) {
+                    fs::rename(entry.path(), place.join(name))?;
+                }
+            }
+            self.held.sync_all()
+        };
+        let failed = |e: io::Error| {
+            Diagnostic::new(
+                Code::OutputFailed,
+                format!("nodes/ of the snapshot could not be written: {e}"),
+                "see that there is space and permission, then start again",
+            )
+        };
+        let done = write()
+            .map_err(failed)
+            .and_then(|()| check(&making))
+            .and_then(|()| put().map_err(failed));
+        if place.exists() {
+            let _ = fs::remove_dir_all(&making);
+        }
+        done
+    }
 }
 
 impl Staged {
@@ -283,7 +351,7 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
         fs::rename(&aside, old)?;
         return Err(error);
     }
-    fs::remove_dir_all(aside)
+    fs::rename(aside, new)
 }
 
 fn private_folder(path: &Path) -> io::Result<()> {

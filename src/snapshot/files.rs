@@ -44,6 +44,7 @@ impl Line {
 pub fn lines_of(folder: &Path, name: &str) -> Result<Vec<Line>> {
     let root = folder.join("nodes").join(name);
     let label = format!("snapshot/nodes/{name}/FILES");
+    refuse_link(&root, &format!("snapshot/nodes/{name}"))?;
     let table = read_text(&root.join("FILES"), &label, MAX_FILE)?;
     if table.split_inclusive('\n').next() != Some(&header(name)) {
         let why = "FILES does not begin with the header of its folder";
@@ -63,6 +64,16 @@ pub fn lines_of(folder: &Path, name: &str) -> Result<Vec<Line>> {
         })
     });
     lines.collect()
+}
+
+/// A folder that is a link could lead out of the snapshot.
+fn refuse_link(folder: &Path, label: &str) -> Result<()> {
+    if fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()) {
+        let why = "this is a symbolic link, not a folder";
+        let remedy = "put the folder itself there";
+        return Err(Diagnostic::new(Code::FileUnreadable, why, remedy).at(Place::start_of(label)));
+    }
+    Ok(())
 }
 
 /// Reads `nodes/<node>`.
@@ -126,7 +137,8 @@ fn columns<'l>(line: &'l str, (label, number): (&str, usize)) -> Result<[&'l str
 
 /// A stored path as the path on the node.
 fn path(stored: &str, (label, number): (&str, usize)) -> Result<NodePath> {
-    let path = decode(stored).and_then(|path| NodePath::new(&path).ok());
+    let decoded = decode(stored).filter(|_| stored.starts_with('/'));
+    let path = decoded.and_then(|path| NodePath::new(&path).ok());
     path.ok_or_else(|| {
         Diagnostic::new(
             Code::HostileName,
@@ -228,10 +240,7 @@ pub fn check_public(text: &str, label: &str) -> Result<()> {
     if let Some((at, _)) = plain {
         return Err(disclosed("a private key", Place::at(label, text, at)));
     }
-    if let Some((at, _)) = text
-        .match_indices(ENCODED_BEGIN)
-        .find(|(at, _)| encodes_private_key(&text[*at..]))
-    {
+    if let Some(at) = encoded_private_key(text) {
         let what = "a private key in base64";
         return Err(disclosed(what, Place::at(label, text, at)));
     }
@@ -252,16 +261,28 @@ fn check_public_file(text: &str, label: &str) -> Result<()> {
     }
 }
 
-/// The base64 of `-----BEGIN `, as far as whole characters go.
-const ENCODED_BEGIN: &str = "LS0tLS1CRUdJTi";
+/// The base64 of `---`: in it every PEM text begins, whatever stands before it.
+const ENCODED_DASHES: &str = "LS0t";
+/// So much base64 holds what is between that and the end of the line.
+const ENCODED_HEAD: usize = 80;
 
-/// Whether a run of base64 at the start of `text` is a PEM text with a private key.
+/// Where base64 of a PEM text with a private key begins.
+fn encoded_private_key(text: &str) -> Option<usize> {
+    let mut places = text.match_indices(ENCODED_DASHES).map(|(at, _)| at);
+    places.find(|at| encodes_private_key(&text[*at..]))
+}
+
+/// Whether base64 at the start of `text`, which may be cut into lines, begins a private key.
 fn encodes_private_key(text: &str) -> bool {
-    let run = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || "+/".contains(c)))
-        .map_or(text, |end| &text[..end]);
+    let mut head: Vec<u8> = text
+        .bytes()
+        .filter(|b| !b.is_ascii_whitespace())
+        .take(ENCODED_HEAD)
+        .take_while(|b| b.is_ascii_alphanumeric() || b"+/".contains(b))
+        .collect();
+    head.truncate(head.len() / 4 * 4);
     BASE64
-        .decode(&run[..run.len() / 4 * 4])
+        .decode(&head)
         .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----"))
 }
 
@@ -371,6 +392,18 @@ mod tests {
         let hidden = format!("a: {}\n", BASE64.encode(&marker));
         let error = check_public(&hidden, "f").unwrap_err();
         assert_eq!(error.place.unwrap().to_string(), "f:1:4");
+        for before in ["", "\n", "\n\n", "certificate\n", "certificate\n\n"] {
+            let encoded = BASE64.encode(format!("{before}{marker}"));
+            for width in [4, 64, 76, encoded.len()] {
+                let lines: Vec<&str> = encoded
+                    .as_bytes()
+                    .chunks(width)
+                    .map(|line| std::str::from_utf8(line).unwrap())
+                    .collect();
+                let text = format!("a: |\n  {}\n", lines.join("\n  "));
+                assert!(check_public(&text, "f").is_err(), "{before:?}, {width}");
+            }
+        }
         check_public("a PUBLIC KEY----- and PRIVATE KEY----- in words", "f").unwrap();
     }
 }

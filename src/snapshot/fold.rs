@@ -12,23 +12,26 @@ use std::sync::{Arc, Mutex};
 
 use super::files::{self, Line, encode};
 use super::sets::{OWN, Set, TABLE, heading, name_of_set};
-use super::{Lies, Places, called};
+use super::{Lies, Places, folders, on_disk};
 use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::digest::sha256;
+use crate::input::{MAX_FILE, MAX_LIST};
 use crate::names::NodeName;
 use crate::parallel;
 use crate::spec::Role;
 use crate::state::Texts;
 
 /// A snapshot's folder `nodes/`, made anew.
-#[derive(Default)]
 pub struct Folded {
     /// The files by their path below it.
     pub files: BTreeMap<String, Arc<str>>,
+    /// The folders that were read.
+    pub read: Vec<String>,
     /// The sets.
     pub sets: Vec<Made>,
     /// How many nodes have a folder to themselves.
     pub alone: usize,
+    nodes: Vec<Original>,
 }
 
 /// A set that was made.
@@ -44,47 +47,48 @@ pub struct Made {
 /// Puts nodes that are alike into sets. A node that has a folder beside a set that knows it was collected again:
 /// the folder counts.
 pub fn fold(folder: &Path) -> Result<Folded> {
-    let originals = originals(folder)?;
-    let looked = parallel::map(&originals, Looked::at);
+    let mut out = Folded::of(folder)?;
+    let nodes = std::mem::take(&mut out.nodes);
+    let looked = parallel::map(&nodes, Looked::at);
     let mut alike: BTreeMap<&str, Vec<(&Original, &Looked)>> = BTreeMap::new();
-    let mut out = Folded::default();
-    for (node, looked) in originals.iter().zip(&looked) {
+    for (node, looked) in nodes.iter().zip(&looked) {
         match &looked.form {
             Some(form) => alike.entry(form).or_default().push((node, looked)),
             None => out.put_alone(node),
         }
     }
     for members in alike.values() {
-        match members[..] {
-            [(node, _)] => out.put_alone(node),
-            _ => out.put_set(members)?,
+        if members.len() < 2 || !out.put_set(members) {
+            for (node, _) in members {
+                out.put_alone(node);
+            }
         }
     }
     out.sets.sort_by(|a, b| a.name.cmp(&b.name));
+    out.nodes = nodes;
     Ok(out)
 }
 
 /// Gives each node a folder again.
 pub fn unfold(folder: &Path) -> Result<Folded> {
-    let mut out = Folded::default();
-    for node in originals(folder)? {
-        out.put_alone(&node);
+    let mut out = Folded::of(folder)?;
+    let nodes = std::mem::take(&mut out.nodes);
+    for node in &nodes {
+        out.put_alone(node);
     }
+    out.nodes = nodes;
     Ok(out)
 }
 
 /// What a node's own folder holds, or would hold.
+#[derive(PartialEq, Eq)]
 struct Original {
     name: NodeName,
     lines: Vec<Line>,
 }
 
-/// All nodes of a snapshot, each checked as a compile checks it. Errors name it as the user did.
+/// All nodes of a snapshot, each checked as a compile checks it.
 fn originals(folder: &Path) -> Result<Vec<Original>> {
-    read_originals(folder).map_err(|error| called(&folder.to_string_lossy(), error))
-}
-
-fn read_originals(folder: &Path) -> Result<Vec<Original>> {
     let texts = Mutex::new(Texts::default());
     let places = Places::find(folder, &texts)?;
     let names: Vec<&NodeName> = places.nodes.keys().collect();
@@ -92,7 +96,7 @@ fn read_originals(folder: &Path) -> Result<Vec<Original>> {
         places.read(folder, name, Role::Worker, &texts)?;
         let lines = match places.nodes[*name] {
             Lies::Alone => files::lines_of(folder, name.as_str())?,
-            Lies::InSet(set, row) => places.sets[set].1.lines_of(row),
+            Lies::InSet(set, row) => places.sets[set].1.lines_of(row)?,
         };
         let name = (*name).clone();
         Ok(Original { name, lines })
@@ -101,52 +105,90 @@ fn read_originals(folder: &Path) -> Result<Vec<Original>> {
 }
 
 impl Folded {
-    fn put(&mut self, folder: &str, table: &str, lines: &[Line]) {
-        let mut files = table.to_owned();
-        for line in lines {
-            files.push_str(&line.line);
-            files.push('\n');
-            if let (Some(text), Some(stored)) = (&line.text, line.line.split('\t').nth(4)) {
+    /// Nothing yet of a snapshot that was read. Errors name it as the user did.
+    fn of(folder: &Path) -> Result<Folded> {
+        let read = || Ok((folders(folder)?, originals(folder)?));
+        let (read, nodes) =
+            read().map_err(|error| on_disk(folder, &folder.to_string_lossy(), error))?;
+        Ok(Folded {
+            files: BTreeMap::new(),
+            read,
+            sets: Vec::new(),
+            alone: 0,
+            nodes,
+        })
+    }
+
+    /// Whether a folder in which the files were written gives the nodes that were read, each with its very files.
+    pub fn check(&self, written: &Path) -> Result<()> {
+        match originals(written) {
+            Ok(nodes) if nodes == self.nodes => Ok(()),
+            other => Err(Diagnostic::new(
+                Code::EditMismatch,
+                format!(
+                    "the nodes do not come out as they went in{}",
+                    other.map_or_else(|error| format!(": {}", error.reason), |_| String::new())
+                ),
+                "this is a fault of carota, please report it; the snapshot is as it was",
+            )),
+        }
+    }
+
+    fn put(&mut self, folder: &str, table: String, lines: &[Line]) {
+        for Line { line, text } in lines {
+            if let (Some(text), Some(stored)) = (text, line.split('\t').nth(4)) {
                 self.files.insert(format!("{folder}{stored}"), text.clone());
             }
         }
-        self.files.insert(format!("{folder}/FILES"), files.into());
+        self.files.insert(format!("{folder}/FILES"), table.into());
     }
 
     fn put_alone(&mut self, node: &Original) {
         let folder = node.name.as_str();
-        self.put(folder, &files::header(folder), &node.lines);
+        self.put(folder, files_table(folder, &node.lines), &node.lines);
         self.alone += 1;
     }
 
-    fn put_set(&mut self, members: &[(&Original, &Looked)]) -> Result<()> {
+    /// Makes a set of nodes, unless it would be none that can be read.
+    fn put_set(&mut self, members: &[(&Original, &Looked)]) -> bool {
         let names: Vec<&NodeName> = members.iter().map(|(node, _)| &node.name).collect();
         let name = name_of_set(&names);
         let values = Values::of(members);
         let lines: Vec<Line> = members[0].0.formed(&values);
-        let table = values.table(members);
-        let set = Set::new(&name, &lines, &table)?;
-        let mut back = (0..).zip(members);
-        if !back.all(|(row, (node, _))| set.lines_of(row) == node.lines) {
-            return Err(Diagnostic::new(
-                Code::EditMismatch,
-                format!(
-                    "nodes like {} do not come out of their set as they went in",
-                    names[0]
-                ),
-                "this is a fault of carota: leave the snapshot as it is",
-            ));
+        let (files, table) = (files_table(&name, &lines), values.table(members));
+        let small = |text: &str| text.len() as u64 <= MAX_FILE;
+        let fits = name.len() <= LONGEST_NAME
+            && small(&files)
+            && table.len() as u64 <= MAX_LIST
+            && lines.iter().filter_map(|l| l.text.as_deref()).all(small);
+        // A file of that name would lie where the table does.
+        let taken = lines.iter().any(|line| line.stored() == Some(TABLE));
+        let comes_back = |set: Set| {
+            let mut members = (0..).zip(members);
+            members.all(|(row, (node, _))| set.lines_of(row).is_ok_and(|l| l == node.lines))
+        };
+        if !fits || taken || !Set::new(&name, &lines, &table).is_ok_and(comes_back) {
+            return false;
         }
-        self.put(&name, &files::header(&name), &lines);
+        self.put(&name, files, &lines);
         self.files.insert(format!("{name}/{TABLE}"), table.into());
         self.sets.push(Made {
             nodes: names.len(),
             values: values.count,
             name,
         });
-        Ok(())
+        true
     }
 }
+
+/// FILES of a node or a set.
+fn files_table(name: &str, lines: &[Line]) -> String {
+    let lines = lines.iter().flat_map(|line| [&line.line[..], "\n"]);
+    files::header(name) + &lines.collect::<String>()
+}
+
+/// Longer names of folders are none on most file systems.
+const LONGEST_NAME: usize = 255;
 
 /// How a node looks.
 struct Looked {
@@ -164,7 +206,7 @@ impl Looked {
         for (text, encoded) in node.texts() {
             can_be_formed &= !text.contains(OWN);
             let mut from = 0;
-            for span in own(text, node.name.as_str()) {
+            for span in own(text, node.name.as_str(), encoded) {
                 // The length tells where one piece ends, whatever is in it.
                 form.push_str(&format!(
                     "{}:{}",
@@ -199,10 +241,10 @@ impl Original {
     /// The same as forms.
     fn formed(&self, values: &Values) -> Vec<Line> {
         let mut places = values.places.iter();
-        let mut form = |text: &str| {
+        let mut form = |text: &str, encoded: bool| {
             let mut out = String::new();
             let mut from = 0;
-            for span in own(text, self.name.as_str()) {
+            for span in own(text, self.name.as_str(), encoded) {
                 out.push_str(&text[from..span.start]);
                 from = span.end;
                 match places.next() {
@@ -213,8 +255,8 @@ impl Original {
             out + &text[from..]
         };
         let form = |Line { line, text }: &Line| Line {
-            line: form(line),
-            text: text.as_ref().map(|text| form(text).into()),
+            line: form(line, true),
+            text: text.as_ref().map(|text| form(text, false).into()),
         };
         self.lines.iter().map(form).collect()
     }
@@ -271,19 +313,23 @@ impl Values {
 
 /// A value of letters and digits is a hash, a key or a number drawn at random if it is at least so long.
 const LONG: usize = 24;
-/// An address or a date is at least so long.
-const SHORT: usize = 7;
+/// An address or a date is so long.
+const SHORT: Range<usize> = 7..64;
 
-/// Where a text has what may be a node's own: certificates, its name, hashes, addresses, dates.
-fn own(text: &str, name: &str) -> Vec<Range<usize>> {
+/// Where a text has what may be a node's own: certificates, its name, hashes, addresses, dates. In a line of FILES,
+/// which is encoded, a value is no part of a code, and keeps within one part of a path.
+fn own(text: &str, name: &str, encoded: bool) -> Vec<Range<usize>> {
     let mut out = Vec::new();
+    if encoded && text.contains('%') {
+        return out;
+    }
     let mut from = 0;
     for certain in bodies_and_names(text, name) {
-        by_looks(text, from..certain.start, &mut out);
+        by_looks(text, from..certain.start, encoded, &mut out);
         from = certain.end;
         out.push(certain);
     }
-    by_looks(text, from..text.len(), &mut out);
+    by_looks(text, from..text.len(), encoded, &mut out);
     out
 }
 
@@ -315,41 +361,36 @@ fn bodies_and_names(text: &str, name: &str) -> Vec<Range<usize>> {
 }
 
 /// What looks like a hash, an address or a date.
-fn by_looks(text: &str, within: Range<usize>, out: &mut Vec<Range<usize>>) {
+fn by_looks(text: &str, within: Range<usize>, encoded: bool, out: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
-    let run = |from: usize, of: fn(u8) -> bool| {
-        let length = bytes[from..within.end]
-            .iter()
-            .take_while(|b| of(**b))
-            .count();
-        from..from + length
-    };
+    let is_of_hash =
+        |b: u8| b.is_ascii_alphanumeric() || b"+=".contains(&b) || (b == b'/' && !encoded);
     let mut at = within.start;
     while at < within.end {
         if !is_of_hash(bytes[at]) || (at > within.start && is_of_hash(bytes[at - 1])) {
             at += 1;
             continue;
         }
-        let long = run(at, is_of_hash);
-        let short = run(at, is_of_address);
-        let short = &text[short.clone()].trim_end_matches(['.', ':', '-']);
+        let rest = &bytes[at..within.end];
+        let long = rest.iter().take_while(|b| is_of_hash(**b)).count();
+        let short = rest
+            .iter()
+            .take(SHORT.end)
+            .take_while(|b| is_of_address(**b));
+        let short = &text[at..at + short.count()].trim_end_matches(['.', ':', '-']);
         let signs = short.bytes().filter(|b| b".:-".contains(b)).count();
-        if long.len() >= LONG {
-            at = long.end;
-            out.push(long);
-        } else if short.len() >= SHORT && signs >= 2 && short.contains(|c: char| c.is_ascii_digit())
-        {
-            out.push(at..at + short.len());
-            at += short.len();
+        let has_digit = short.contains(|c: char| c.is_ascii_digit());
+        let length = if long >= LONG {
+            long
+        } else if SHORT.contains(&short.len()) && signs >= 2 && has_digit {
+            short.len()
         } else {
             at += 1;
-        }
+            continue;
+        };
+        out.push(at..at + length);
+        at += length;
     }
-}
-
-/// A character of base64, and so of a hash.
-fn is_of_hash(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"+/=".contains(&b)
 }
 
 /// A character of an address, of either family, or of a date.

@@ -188,13 +188,30 @@ pub fn on_disk(folder: &Path, named: &str, mut error: Diagnostic) -> Diagnostic 
     let node = file
         .strip_prefix("snapshot/nodes/")
         .and_then(|path| Some(path.split_once('/')?.0));
-    if let Some(node) = node.filter(|node| !folder.join("nodes").join(node).exists()) {
+    if let Some(node) = node.filter(|node| !folder.join("nodes").join(node).exists())
+        && let Some((set, row)) = row_of(folder, node)
+    {
         let _ = write!(
             error.remedy,
-            "; node {node} lies in a set: `carota unfold` gives it a folder"
+            "; node {node} lies in a set, with its values in nodes/{set}/{}:{row}",
+            sets::TABLE
         );
     }
     called(named, error)
+}
+
+/// The set that has a row for a node, and the line of that in NODES.
+fn row_of(folder: &Path, node: &str) -> Option<(String, usize)> {
+    let begin = format!("{node}\t");
+    let row = |set: &String| {
+        let table = folder.join("nodes").join(set).join(sets::TABLE);
+        let table = input::read_text(&table, "", input::MAX_LIST, "").ok()?;
+        let at = table.lines().position(|line| line.starts_with(&begin))?;
+        Some((set.clone(), at + 1))
+    };
+    let folders = folders(folder).ok()?;
+    let mut sets = folders.iter().filter(|name| sets::is_name_of_set(name));
+    sets.find_map(row)
 }
 
 /// The same error, about the snapshot by the name that its user gave it.

@@ -6,13 +6,14 @@
 //! is what its row makes of the set's. Values in NODES, and in FILES, are encoded as the collector encodes
 //! paths.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
 use super::files::{self, Line, decode, refuse_unlisted};
 use super::read_text;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::input::MAX_LIST;
+use crate::input::{MAX_FILE, MAX_LIST};
 use crate::names::{NodeName, NodePath};
 use crate::ranges;
 use crate::spec::Role;
@@ -58,13 +59,24 @@ impl Form {
         self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
 
-    /// The text of a node with these values.
-    fn with(&self, values: &[impl AsRef<str>]) -> String {
-        let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) => text,
-            Piece::Own(at) => values[*at].as_ref(),
-        });
-        pieces.collect()
+    /// The text of a node with these values; None where it would be larger than any file is.
+    fn with(&self, values: &[impl AsRef<str>]) -> Option<String> {
+        let pieces = || {
+            self.0.iter().map(|piece| match piece {
+                Piece::Text(text) => text,
+                Piece::Own(at) => values[*at].as_ref(),
+            })
+        };
+        let size: u64 = pieces().map(|piece| piece.len() as u64).sum();
+        (size <= MAX_FILE).then(|| pieces().collect())
+    }
+
+    /// Which values it has a place for, from 0.
+    fn values(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Own(at) => Some(*at),
+        })
     }
 }
 
@@ -87,6 +99,7 @@ struct Formed {
 
 /// A set of nodes.
 pub struct Set {
+    name: String,
     lines: Vec<Formed>,
     rows: Vec<Row>,
 }
@@ -145,8 +158,18 @@ impl Set {
                 everywhere: None,
             })
         });
+        let lines: Vec<Formed> = formed.collect::<Result<_>>()?;
+        // The first is the node's name, which is at least the name.
+        let forms = lines.iter().flat_map(|l| [Some(&l.line), l.text.as_ref()]);
+        let used: BTreeSet<usize> = forms.flatten().flat_map(Form::values).collect();
+        if let Some(unused) = (1..values).find(|value| !used.contains(value)) {
+            let label = format!("snapshot/nodes/{name}/{TABLE}");
+            let why = format!("no file has a place for value {}", unused + 1);
+            return Err(damaged(&label, 1, &why));
+        }
         Ok(Set {
-            lines: formed.collect::<Result<_>>()?,
+            name: name.to_owned(),
+            lines,
             rows,
         })
     }
@@ -166,31 +189,40 @@ impl Set {
             &label,
             self.lines.iter().map(|formed| {
                 let at = (&label[..], formed.number);
-                match &formed.everywhere {
-                    Some(everywhere) => Ok(everywhere.clone()),
-                    None => formed
-                        .with(row, &decoded)
-                        .read(row.name.as_str(), at, texts),
+                if let Some(everywhere) = &formed.everywhere {
+                    return Ok(everywhere.clone());
                 }
+                let line = self.line_of(formed, row, &decoded)?;
+                line.read(row.name.as_str(), at, texts)
             }),
         )
     }
 
     /// What the folder of one of its nodes would hold.
-    pub fn lines_of(&self, row: usize) -> Vec<Line> {
+    pub fn lines_of(&self, row: usize) -> Result<Vec<Line>> {
         let row = &self.rows[row];
         let decoded = row.decoded();
         let lines = self.lines.iter();
-        lines.map(|formed| formed.with(row, &decoded)).collect()
+        lines
+            .map(|formed| self.line_of(formed, row, &decoded))
+            .collect()
     }
-}
 
-impl Formed {
     /// The line of one node, whose values are given as they stand in NODES and as texts have them.
-    fn with(&self, row: &Row, decoded: &[String]) -> Line {
-        Line {
-            line: self.line.with(&row.values),
-            text: self.text.as_ref().map(|text| text.with(decoded).into()),
+    fn line_of(&self, formed: &Formed, row: &Row, decoded: &[String]) -> Result<Line> {
+        let line = formed.line.with(&row.values);
+        let text = formed.text.as_ref().map(|text| text.with(decoded));
+        match (line, text) {
+            (Some(line), Some(Some(text))) => Ok(Line {
+                line,
+                text: Some(text.into()),
+            }),
+            (Some(line), None) => Ok(Line { line, text: None }),
+            _ => {
+                let label = format!("snapshot/nodes/{}/FILES", self.name);
+                let why = format!("the file of node {} would be too large", row.name);
+                Err(damaged(&label, formed.number, &why))
+            }
         }
     }
 }
