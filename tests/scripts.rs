@@ -823,13 +823,15 @@ fn the_clusters_half_is_not_verified_once_a_later_phase_was_begun() {
         };
         says(&verify(), 24, &["the cluster is not as phase 01-first"]);
         // As the journal of the cluster says, or that of the node that this machine is.
-        for journal in [
-            folder.join("state/2026-11"),
-            root.join("var/lib/carota/2026-11"),
-        ] {
+        let own = folder.join("state/2026-11");
+        for journal in [&own, &root.join("var/lib/carota/2026-11")] {
             put(&journal.join(SECOND).join("began"), "1\n");
+            // Whoever has not done this half cannot leave it to a later phase.
+            says(&verify(), 24, &["the cluster is not as phase 01-first"]);
+            put(&own.join(FIRST).join("done"), "1\n");
             says(&verify(), 0, &["begun since: 02-second. "]);
-            fs::remove_dir_all(&journal).expect("journal");
+            fs::remove_dir_all(journal).expect("journal");
+            let _ = fs::remove_dir_all(&own);
         }
         says(&verify(), 24, &["the cluster is not as phase 01-first"]);
     });
@@ -1098,28 +1100,39 @@ fn a_lock_is_respected_while_its_holder_lives() {
     });
 }
 
-/// Two runs find the lock of a killed one. The quicker takes it over while the slower still believes what it has read.
+/// Several runs find the lock of a killed one. The quickest takes it over while the slower still believe what they have read.
 #[test]
-fn a_lock_that_was_just_taken_over_is_given_back() {
+fn a_lock_that_was_just_taken_over_is_left_alone() {
     let fixture = two_phases();
     in_every_shell(|shell| {
         let root = fixture.node();
-        let lock = root.join("var/lib/carota/2026-11/lock");
-        put(&lock, &format!("{} 1\n", std::process::id()));
-        let quicker = "#!/bin/sh\nfor last; do :; done\ncase $last in */lock.stale.*) rm \"${last%.stale.*}\"; echo '7 quicker' >\"${last%.stale.*}\" ;; esac\nexec /usr/bin/mv \"$@\"\n";
+        let state = root.join("var/lib/carota/2026-11");
+        let lock = state.join("lock");
+        let stale = format!("{} 1\n", std::process::id());
+        let locks = || {
+            let names = fs::read_dir(&state).expect("folder");
+            let names = names.map(|entry| entry.expect("entry").file_name().into_string());
+            let is_lock = |name: &String| name.starts_with("lock") || name.starts_with("over");
+            names.flatten().filter(is_lock).collect::<Vec<_>>()
+        };
+        put(&lock, &stale);
+        let quicker = "#!/bin/sh\nfor last; do :; done\ncase $last in */over.*) rm \"${last%/*}/lock\"; echo '7 quicker' >\"${last%/*}/lock\" ;; esac\nexec /usr/bin/ln \"$@\"\n";
         let before = files(&root);
-        let output = fixture.run_with(&[("mv", quicker)], shell, FIRST, "apply", &root, &[]);
+        let output = fixture.run_with(&[("ln", quicker)], shell, FIRST, "apply", &root, &[]);
         says(&output, 16, &["another run took"]);
         assert_same(&files(&root), &before, "a run without the lock");
-        let held = fs::read_to_string(&lock).expect("the lock is there again");
+        let held = fs::read_to_string(&lock).expect("the lock is there");
         assert_eq!(held, "7 quicker\n");
-        let folder = fs::read_dir(lock.parent().expect("folder")).expect("folder");
-        let names = folder.map(|entry| entry.expect("entry").file_name().into_string());
-        let locks: Vec<_> = names
-            .flatten()
-            .filter(|name| name.starts_with("lock"))
-            .collect();
-        assert_eq!(locks, ["lock"]);
+        assert_eq!(locks(), ["lock"]);
+        // Another one is about to take it over, or was killed at it.
+        put(&lock, &stale);
+        let over = format!("over.{}.1", std::process::id());
+        put(&state.join(&over), "8 also quicker\n");
+        let said = fixture.run(shell, FIRST, "apply", &root, &[]);
+        says(&said, 16, &["remove ", &over]);
+        fs::remove_file(state.join(&over)).expect("removed");
+        fixture.succeeds(shell, FIRST, "apply", &root, &[]);
+        assert!(locks().is_empty(), "{:?}", locks());
     });
 }
 
@@ -1964,9 +1977,14 @@ fn nobody_can_vouch_for_a_node_that_is_seen_not_to_be_ready() {
         let tried = run("apply", &["--dry-run", "--i-checked"]);
         says(&tried, 20, &["would stop here with exit 20", bad]);
         // An answer that leaves a control plane out says nothing of it: that can be vouched for.
-        for pods in ["", "cp-1 etcd-cp-1 True\ncp-3 etcd-cp-3 True\n"] {
-            api("", pods);
-            let wanted = ["  cp-2: the API knows no Node", "then add --i-checked"];
+        for (nodes, pods) in [
+            ("", ""),
+            ("", "cp-1 etcd-cp-1 True\ncp-3 etcd-cp-3 True\n"),
+            // A Node is ready as long as its kubelet is.
+            ("cp-2 node True\n", "cp-1 etcd-cp-1 True\n"),
+        ] {
+            api(nodes, pods);
+            let wanted = ["  cp-2: the API knows no pod", "then add --i-checked"];
             says(&run("apply", &["--timeout", "60"]), 20, &wanted);
         }
         says(&run("apply", &sure), 0, &["is done"]);
@@ -2004,7 +2022,10 @@ fn the_other_members_of_etcd_are_asked_beside_the_api() {
         let root = fixture.node();
         let cluster = root.with_extension("cluster");
         put(&cluster.join("nodes"), "cp-2 node True\n");
-        put(&cluster.join("static-pods"), "");
+        put(
+            &cluster.join("static-pods"),
+            "cp-2 kube-apiserver-cp-2 True\n",
+        );
         let curl = format!(
             "#!/bin/sh\nfor last; do :; done\necho \"$*\" >>'{0}/asked'\ncase $last in https://10.0.0.2:2379/health) cat '{0}/health' ;; *) echo 200 ;; esac\n",
             cluster.display().to_string().replace('\'', "'\\''")
@@ -2051,7 +2072,7 @@ fn the_other_members_of_etcd_are_asked_beside_the_api() {
         let asked = fs::read_to_string(cluster.join("asked")).expect("asked");
         let of = |what: &str| format!("{what}{}", root.display());
         for line in asked.lines().filter(|line| line.contains(":2379/")) {
-            assert!(line.starts_with("-q --noproxy * "), "{line}");
+            assert!(line.starts_with("-q -g --noproxy * "), "{line}");
             assert!(line.contains(&of("--key ")), "{line}");
             assert!(!line.contains("10.0.0.1:"), "{line}");
         }
@@ -2228,7 +2249,7 @@ fn a_kubelet_is_asked_for_its_health_where_the_plan_says_or_nowhere() {
 fn no_proxy_is_asked_for_health() {
     let fixture = two_phases();
     in_every_shell(|shell| {
-        let curl = "#!/bin/sh\ncase $* in '-q --noproxy * '*) echo 200 ;; *) echo 502 ;; esac\n";
+        let curl = "#!/bin/sh\ncase $* in '-q -g --noproxy * '*) echo 200 ;; *) echo 502 ;; esac\n";
         // As GNU's and busybox's say it: the second is a server that knows nobody without a certificate.
         let wget = "#!/bin/sh\n[ -z \"${http_proxy-}${https_proxy-}${all_proxy-}${HTTPS_PROXY-}\" ] || { echo 'wget: error 502' >&2; exit 8; }\nfor last; do :; done\ncase $last in https:*) echo 'wget: server returned error: HTTP/1.1 401 Unauthorized' >&2; exit 8 ;; esac\n";
         let tools = fixture.dir.path().join(format!("only {}", shell[0]));

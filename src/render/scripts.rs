@@ -1,6 +1,7 @@
 //! The scripts of a phase and the table that they read first. What they share lies once in `lib/`.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
@@ -13,6 +14,7 @@ use crate::names::NodeName;
 use crate::rotation::Rotation;
 use crate::spec::Role;
 use crate::state::ObjectId;
+use crate::trust::host_of;
 
 /// The library of the scripts: name below `lib/` and text.
 pub fn library() -> [(&'static str, String); 6] {
@@ -186,8 +188,40 @@ fn members(rotation: &Rotation, view: &PhaseView) -> Result<Option<String>> {
     Ok((!out.is_empty()).then(|| out.join(" ")))
 }
 
-/// Whether a URL can stand in a table whose columns and words the shell takes apart.
+/// Whether a URL is of one host for all others, and can stand in a table whose columns and words the shell takes apart.
 fn plain_url(url: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/[]".contains(&b);
-    url.starts_with("https://") && url.bytes().all(plain)
+    let host = host_of(url);
+    // Whoever asks there asks itself.
+    let own = |host: IpAddr| host.is_loopback() || host.is_unspecified();
+    url.starts_with("https://")
+        && url.bytes().all(plain)
+        && host != "localhost"
+        && !host.parse().is_ok_and(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_url;
+
+    #[test]
+    fn only_an_address_of_one_host_is_asked() {
+        for url in [
+            "https://10.0.0.2:2379",
+            "https://etcd-2.lab:2379",
+            "https://[fd00::2]:2379",
+        ] {
+            assert!(plain_url(url), "{url}");
+        }
+        for url in [
+            "https://127.0.0.1:2379",
+            "https://[::1]:2379",
+            "https://0.0.0.0:2379",
+            "https://localhost:2379",
+            "http://10.0.0.2:2379",
+            "https://$(id):2379",
+        ] {
+            assert!(!plain_url(url), "{url}");
+        }
+    }
 }

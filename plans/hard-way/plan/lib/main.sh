@@ -208,13 +208,18 @@ lock() {
     [ -z "$pid" ] || { started_at "$pid" && [ "$started" = "$start" ] && holder=$pid; } || :
     [ -z "$holder" ] || lost_lock "process $holder is at work on $state; wait until it has ended"
     say "a run that was killed left its lock (process ${pid:-unknown}); taking over"
-    mv -f "$state/lock" "$state/lock.stale.$$" 2>/dev/null || :
-    # another run may have taken it over between the look and the move: then it gets it back
-    if [ -f "$state/lock.stale.$$" ] && ! is_lock "$pid${start:+ $start}" "$state/lock.stale.$$"; then
-      ln "$state/lock.stale.$$" "$state/lock" 2>/dev/null || :
+    # of those that saw the same lock one goes on, if it is still that one; the name tells which was seen
+    case $pid$start in '' | *[!0-9]*) seen_lock=unknown ;; *) seen_lock=$pid.$start ;; esac
+    over=$state/over.$seen_lock
+    ln "$state/lock.$$" "$over" 2>/dev/null ||
+      lost_lock "another run takes $state/lock over just now; wait until it has ended. If there is none, one was killed at it: remove $over"
+    if ! is_lock "$pid${start:+ $start}" "$state/lock"; then
+      rm -f "$over"
       lost_lock "another run took $state/lock just now; wait until it has ended"
     fi
-    ln "$state/lock.$$" "$state/lock" 2>/dev/null || lost_lock "another run took $state/lock just now; wait until it has ended"
+    cp "$state/lock.$$" "$state/lock.new.$$"
+    mv -f "$state/lock.new.$$" "$state/lock"
+    rm -f "$over"
   fi
   locked=1
   # its own, and what killed runs left
@@ -224,7 +229,7 @@ lock() {
 }
 
 lost_lock() {
-  rm -f "$state/lock.$$" "$state/lock.stale.$$"
+  rm -f "$state/lock.$$"
   die 16 "$1"
 }
 

@@ -365,10 +365,13 @@ look_at_api() {
     [ $# = 1 ] || { asked=1 && unseen="$unseen$nl  control planes: kubectl says $(sed '$!d' "$work/why" | visible)"; }
     return 0
   fi
+  # the Node is ready as long as its kubelet is, whatever has become of the pods
+  what=any
+  ! awk -F'\t' '$5 == "restart" && $6 ~ /^static-pod:/ { found = 1 } END { exit !found }' "$work/actions" || what=pod
   bad=$bad$(awk -v me="$node" '$1 != me && $NF != "True" { printf "\n  %s %s %s", $1, $2, ($NF == $2 ? "unknown" : $NF) }' "$work/others")
   for other; do
-    [ "$other" = "$node" ] || NAME=$other awk '$1 == ENVIRON["NAME"] { found = 1 } END { exit !found }' "$work/others" ||
-      unseen="$unseen$nl  $other: the API knows no Node of this name with the label of control planes, and no pod of one on it"
+    [ "$other" = "$node" ] || NAME=$other awk -v what="$what" '$1 == ENVIRON["NAME"] && (what == "any" || $2 != "node") { found = 1 } END { exit !found }' "$work/others" ||
+      unseen="$unseen$nl  $other: the API knows no pod of the control plane on it$([ "$what" = pod ] || echo ', and no Node of this name with its label')"
   done
 }
 
@@ -575,7 +578,14 @@ tell() {
 
 # sweep: what a killed run may have left beside a file
 sweep() {
-  case $op in write | remove) rm -rf "$root${path%/*}/.carota-new" ;; esac
+  case $op in write | remove) ;; *) return 0 ;; esac
+  left=$root${path%/*}/.carota-new
+  if [ -d "$left" ] && [ ! -L "$left" ]; then
+    rm -f "$left/new"
+    rmdir "$left"
+  else
+    rm -f "$left"
+  fi
 }
 
 perform() {

@@ -148,7 +148,8 @@ run_verify() {
   open_journal
   # what controllers publish follows the nodes, so that the nodes' journal counts too where it is here
   begun_since "$state" "$other_state"
-  if [ -n "$later" ]; then
+  phase_state "$phase"
+  if [ -n "$later" ] && [ "$value" = "done" ]; then
     say "begun since: $later. What the cluster holds now is theirs to verify, and is not looked at"
     return
   fi

@@ -221,12 +221,14 @@ healthy() {
 }
 
 # Servers of this cluster are asked themselves, whatever proxy the environment or a file of root's names.
-curl_of_this_host() { curl -q --noproxy '*' -s --max-time 10 "$@"; }
+curl_of_this_host() { curl -q -g --noproxy '*' -s --max-time 10 "$@"; }
 
 # wget_of_this_host URL: prints a status. wget tells it in words, and only where it is not 200.
 wget_of_this_host() {
   unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
-  if answer=$(wget -T 10 -O /dev/null --no-check-certificate "$1" 2>&1 </dev/null); then
+  direct=''
+  case $(wget --version 2>&1 || :) in *GNU*) direct=--no-proxy ;; esac
+  if answer=$(wget ${direct:+"$direct"} -T 10 -O /dev/null --no-check-certificate "$1" 2>&1 </dev/null); then
     echo 200
   else
     printf '%s\n' "$answer" | sed -n 's/.* \([45][0-9][0-9]\) .*/\1/p' | sed 1q
