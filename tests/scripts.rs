@@ -1108,14 +1108,14 @@ fn a_lock_that_was_just_taken_over_is_left_alone() {
         let root = fixture.node();
         let state = root.join("var/lib/carota/2026-11");
         let lock = state.join("lock");
-        let stale = format!("{} 1\n", std::process::id());
+        let dead = format!("{} 1\n", std::process::id());
         let locks = || {
             let names = fs::read_dir(&state).expect("folder");
             let names = names.map(|entry| entry.expect("entry").file_name().into_string());
             let is_lock = |name: &String| name.starts_with("lock") || name.starts_with("over");
             names.flatten().filter(is_lock).collect::<Vec<_>>()
         };
-        put(&lock, &stale);
+        put(&lock, &dead);
         let quicker = "#!/bin/sh\nfor last; do :; done\ncase $last in */over.*) rm \"${last%/*}/lock\"; echo '7 quicker' >\"${last%/*}/lock\" ;; esac\nexec /usr/bin/ln \"$@\"\n";
         let before = files(&root);
         let output = fixture.run_with(&[("ln", quicker)], shell, FIRST, "apply", &root, &[]);
@@ -1125,7 +1125,7 @@ fn a_lock_that_was_just_taken_over_is_left_alone() {
         assert_eq!(held, "7 quicker\n");
         assert_eq!(locks(), ["lock"]);
         // Another one is about to take it over, or was killed at it.
-        put(&lock, &stale);
+        put(&lock, &dead);
         let over = format!("over.{}.1", std::process::id());
         put(&state.join(&over), "8 also quicker\n");
         let said = fixture.run(shell, FIRST, "apply", &root, &[]);
