@@ -94,6 +94,11 @@ impl<'a> World<'a> {
         for name in TOOLS.split_whitespace() {
             symlink(where_is(name), world.dir.path().join("tools").join(name)).unwrap();
         }
+        // Ten seconds in which a process goes on as it is, for each restart of each node.
+        fs::remove_file(world.dir.path().join("tools/sleep")).unwrap();
+        let quick =
+            "#!/bin/sh\n[ \"$1\" = 10 ] || exec /usr/bin/sleep \"$1\"\nexec /usr/bin/sleep 0.05\n";
+        world.program("tools", "sleep", quick);
         world.record_cluster();
         for node in &made.nodes {
             world.boot(node);
