@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::coverage::{may_hold_certificates, texts_of_objects};
+use crate::coverage::{certificates_in, may_hold_certificates, texts_of_objects};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::embedded::find_embedded_certificates;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::phases::ROLLED_KINDS;
@@ -168,12 +167,9 @@ fn check_leaves(spec: &Spec, state: &State) -> Result<()> {
 
 /// Every certificate that lies anywhere, trust included. What cannot be decoded is for others to refuse.
 fn certificates(state: &State) -> Result<Vec<Certificate>> {
-    let in_text = |text: &str| -> Vec<Certificate> {
-        let found = may_hold_certificates(text).then(|| find_embedded_certificates(text, ""));
-        let found = found.into_iter().flatten();
-        found
-            .filter_map(|found| Certificate::from_der(&found.der).ok())
-            .collect()
+    let in_text = |text: &str| {
+        let found = may_hold_certificates(text).then(|| certificates_in(text));
+        found.unwrap_or_default()
     };
     let of_nodes = state.look_at_nodes(|_, files| {
         let texts = files.regular_files().map(|(_, file)| in_text(&file.text));

@@ -8,8 +8,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -17,7 +15,7 @@ use crate::edit::embedded;
 use crate::edit::kubeconfig::{CaSource, Kubeconfig, looks_like_kubeconfig};
 use crate::layout::snapshot_file;
 use crate::pki::Certificate;
-use crate::rotation::{Rotation, is_unused_kubelet_pem};
+use crate::rotation::{Rotation, decode_lines, is_unused_kubelet_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
 use crate::state::{ObjectId, State};
 
@@ -205,9 +203,7 @@ fn judge_wide(rotation: &Rotation, text: &str, label: &str) -> Result<()> {
 
 /// What the readers of a text trust: one list for each of them.
 fn trusted_in(text: &str) -> Vec<Vec<Certificate>> {
-    let compact: String = text.split_whitespace().collect();
-    let decoded = BASE64.decode(compact).ok();
-    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decode_lines(text).and_then(|bytes| String::from_utf8(bytes).ok());
     let plain = decoded.as_deref().unwrap_or(text);
     if looks_like_kubeconfig(plain)
         && let Ok(kubeconfig) = Kubeconfig::parse(plain, "")
@@ -227,7 +223,9 @@ fn trusted_in(text: &str) -> Vec<Vec<Certificate>> {
     vec![found]
 }
 
-fn certificates_in(text: &str) -> Vec<Certificate> {
+/// The certificates in a text, in any encoding, in the order of their places. What cannot be decoded is none.
+#[must_use]
+pub fn certificates_in(text: &str) -> Vec<Certificate> {
     embedded::find_embedded_certificates(text, "")
         .into_iter()
         .filter_map(|found| Certificate::from_der(&found.der).ok())
@@ -281,8 +279,7 @@ fn declaration(id: &ObjectId, path: &[String], text: &str) -> String {
 fn mode_for(text: &str) -> &'static str {
     let mut text = text.to_owned();
     loop {
-        let compact: String = text.split_whitespace().collect();
-        let Some(bytes) = BASE64.decode(compact).ok().filter(|b| !b.is_empty()) else {
+        let Some(bytes) = decode_lines(&text) else {
             return "bundle";
         };
         match String::from_utf8(bytes) {

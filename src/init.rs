@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::compile;
+use crate::coverage::certificates_in;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::embedded;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::NodeName;
@@ -482,9 +482,8 @@ fn consumers(state: &State, cas: &[DistinctCa]) -> String {
         "cluster-info",
     ];
     let held = |text: &str| {
-        embedded::find_embedded_certificates(text, "")
-            .iter()
-            .filter_map(|found| Certificate::from_der(&found.der).ok())
+        certificates_in(text)
+            .into_iter()
             .find_map(|c| cas.iter().find(|ca| ca.certificate == c).map(|ca| ca.name))
     };
     for kind in ["configmaps", "secrets"] {

@@ -1152,11 +1152,17 @@ pub fn secret_certificates(state: &State) -> Result<Vec<(ObjectId, String, Vec<C
     Ok(out)
 }
 
+/// Base64, which may be cut into lines, decoded; None for anything else, and for nothing.
+#[must_use]
+pub fn decode_lines(value: &str) -> Option<Vec<u8>> {
+    let compact: String = value.split_whitespace().collect();
+    BASE64.decode(compact).ok().filter(|b| !b.is_empty())
+}
+
 /// Base64 of PEM certificates, decoded; None for anything else.
 #[must_use]
 pub fn decode_pem(value: &str) -> Option<String> {
-    let compact: String = value.split_whitespace().collect();
-    let text = String::from_utf8(BASE64.decode(compact).ok()?).ok()?;
+    let text = String::from_utf8(decode_lines(value)?).ok()?;
     text.contains("BEGIN CERTIFICATE").then_some(text)
 }
 

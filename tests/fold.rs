@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{carota, compile, copy_tree, example, tree};
+use common::{carota, compile, copy_tree, example, put_on_node, tree};
 use tempfile::TempDir;
 
 /// A cluster with so many workers, of two shapes.
@@ -343,17 +343,6 @@ fn a_row_cannot_lead_out_of_its_node_or_bring_in_a_private_key() {
     assert!(!String::from_utf8_lossy(&said).contains("secretbody"));
 }
 
-/// Gives a node of a snapshot a file.
-fn put(folder: &Path, node: &str, stored: &str, text: &str) {
-    let node = folder.join("snapshot/nodes").join(node);
-    let file = node.join(&stored[1..]);
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(file, text).unwrap();
-    let files = fs::read_to_string(node.join("FILES")).unwrap();
-    let line = format!("f\t-\t0644\t0:0\t{stored}\n");
-    fs::write(node.join("FILES"), files + &line).unwrap();
-}
-
 /// A file of the node of this number: its stored path and content.
 type File<'t> = &'t dyn Fn(u8) -> (String, String);
 
@@ -397,7 +386,8 @@ fn whatever_nodes_hold_comes_out_of_a_fold_as_it_went_in() {
         let folder = fleet(5);
         for n in [1, 3, 5] {
             let (stored, text) = file(n);
-            put(folder.path(), &format!("node000{n}"), &stored, &text);
+            let snapshot = folder.path().join("snapshot");
+            put_on_node(&snapshot, &format!("node000{n}"), &stored, &text);
         }
         let before = tree(&folder.path().join("snapshot"));
         run(&["fold", "snapshot"], folder.path());

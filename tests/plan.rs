@@ -552,15 +552,9 @@ fn a_plan_for_many_nodes_is_as_short_to_review_as_one_for_few() {
         common::fleet::make(&example("kubeadm-ha"), workers, folder.path());
         // Something on each worker of which nothing can be proven.
         for number in 1..=workers {
-            let node = folder
-                .path()
-                .join(format!("snapshot/nodes/node{number:04}"));
             let agent = "clusters: [{name: x, cluster: {server: 'https://k8s-api.lab:6443'}}]\n";
-            fs::create_dir(node.join("etc/agent")).unwrap();
-            fs::write(node.join("etc/agent/kubeconfig"), agent).unwrap();
-            let files = fs::read_to_string(node.join("FILES")).unwrap();
-            let files = files + "f\t-\t0600\t0:0\t/etc/agent/kubeconfig\n";
-            fs::write(node.join("FILES"), files).unwrap();
+            let (snapshot, node) = (folder.path().join("snapshot"), format!("node{number:04}"));
+            common::put_on_node(&snapshot, &node, "/etc/agent/kubeconfig", agent);
         }
         compile(folder.path());
         let plan = folder.path().join("plan");

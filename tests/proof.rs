@@ -827,17 +827,6 @@ fn kubeadm_ha() -> tempfile::TempDir {
     common::inputs_of(&example("kubeadm-ha"))
 }
 
-/// Puts a file on a node of a snapshot.
-fn put(folder: &Path, node: &str, path: &str, text: &str) {
-    let root = folder.join("snapshot/nodes").join(node);
-    let at = root.join(&path[1..]);
-    fs::create_dir_all(at.parent().unwrap()).unwrap();
-    fs::write(at, text).unwrap();
-    let files = root.join("FILES");
-    let table = fs::read_to_string(&files).unwrap();
-    fs::write(files, format!("{table}f\t-\t0600\t0:0\t{path}\n")).unwrap();
-}
-
 #[test]
 fn signers_with_cas_of_their_own_are_proven_each_where_it_counts() {
     let folder = kubeadm_ha();
@@ -854,18 +843,13 @@ fn signers_with_cas_of_their_own_are_proven_each_where_it_counts() {
         let snapshot = folder.path().join("snapshot");
         let root = snapshot.join("nodes").join(node);
         let key = fs::read_to_string(root.join("etc/kubernetes/pki/sa.key")).unwrap();
-        put(
-            folder.path(),
+        common::put_on_node(
+            &snapshot,
             node,
             "/etc/kubernetes/pki/serving-ca.crt",
             &serving,
         );
-        put(
-            folder.path(),
-            node,
-            "/etc/kubernetes/pki/serving-ca.key",
-            &key,
-        );
+        common::put_on_node(&snapshot, node, "/etc/kubernetes/pki/serving-ca.key", &key);
         let of = |signer: &str, ca: &str| {
             format!(
                 "    - --cluster-signing-{signer}-cert-file=/etc/kubernetes/pki/{ca}.crt\n    \
@@ -972,7 +956,12 @@ fn nobody_can_tell_how_many_cores_worked_on_a_proof() {
                     users: [{name: agent, user: {}}]\n\
                     contexts: [{name: lab, context: {cluster: lab, user: agent}}]\n\
                     current-context: lab\n";
-        put(lacking.path(), node, "/etc/agent/kubeconfig", text);
+        common::put_on_node(
+            &lacking.path().join("snapshot"),
+            node,
+            "/etc/agent/kubeconfig",
+            text,
+        );
     }
     // Kubelets that know one API server, and others in another share that know them all.
     let local = kubeadm_ha();

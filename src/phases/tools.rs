@@ -17,7 +17,7 @@ use crate::edit::manifest::Manifest;
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::pki::{self, Certificate};
-use crate::rotation::{CaPair, Home, Rotation, Trust, to_pem};
+use crate::rotation::{CaPair, Home, Rotation, Trust, decode_lines, to_pem};
 use crate::state::{Draft, ObjectId, Process, State};
 
 /// The annotation by which a static pod is recreated when only the content of its files changed: its
@@ -387,8 +387,7 @@ pub fn consumer_with_trust(
             _ => Ok(changed),
         };
     }
-    let compact: String = text.split_whitespace().collect();
-    let Some(bytes) = BASE64.decode(compact).ok().filter(|b| !b.is_empty()) else {
+    let Some(bytes) = decode_lines(text) else {
         return Ok(None);
     };
     if let Ok(certificate) = Certificate::from_der(&bytes) {

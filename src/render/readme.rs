@@ -162,21 +162,21 @@ pub fn in_cluster(view: &PhaseView) -> Vec<String> {
 }
 
 /// Where a step is carried out, in words.
-pub fn place(view: &PhaseView, step: &Step) -> &'static str {
+pub fn place(view: &PhaseView, step: &Step) -> String {
     match step.part {
-        Part::Nodes { serial: true } => "on the nodes, one after another",
-        Part::Nodes { serial: false } => "on the nodes, in any order",
-        Part::Cluster if view.only_asks(step) => where_asked(view),
-        Part::Cluster => "in the cluster, with kubectl",
+        Part::Nodes { serial: true } => "on the nodes, one after another".to_owned(),
+        Part::Nodes { serial: false } => "on the nodes, in any order".to_owned(),
+        Part::Cluster if view.only_asks(step) => format!("asked {}", where_asked(view)),
+        Part::Cluster => "in the cluster, with kubectl".to_owned(),
     }
 }
 
 /// Where the scripts of a phase ask for what people confirm: each of them does.
 fn where_asked(view: &PhaseView) -> &'static str {
     match (view.changes.is_empty(), view.cluster.is_empty()) {
-        (false, true) => "asked on each node",
-        (true, _) => "asked where kubectl works",
-        (false, false) => "asked on each node, and where kubectl works",
+        (false, true) => "on each node",
+        (true, _) => "where kubectl works",
+        (false, false) => "on each node, and where kubectl works",
     }
 }
 
@@ -243,7 +243,7 @@ fn confirmations(views: &[PhaseView]) -> Vec<Value> {
         let text = format!("phase {number:02} has finished on every node that it names");
         out.push(confirmed(&other.directory(), "where kubectl works", &text));
     }
-    let place = where_asked(view).trim_start_matches("asked ");
+    let place = where_asked(view);
     let people = view.cluster.acknowledgements().into_iter();
     out.extend(people.map(|(name, text)| confirmed(name, place, &cell(text))));
     out
@@ -333,7 +333,7 @@ pub fn phase(rotation: &Rotation, views: &[PhaseView]) -> Result<String> {
             objects => objects,
             in_cluster => in_cluster(view),
             unreached => unreached,
-            asked => asked(view).map(|text| format!("{text} {}", where_asked(view).trim_start_matches("asked "))),
+            asked => asked(view).map(|text| format!("{text} {}", where_asked(view))),
             confirmations => confirmations(views),
             node_acks => acks(views, true),
             cluster_acks => acks(views, false),

@@ -76,21 +76,23 @@ fn refuse_link(folder: &Path, label: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads `nodes/<node>`.
-pub fn read_node(folder: &Path, name: &NodeName, role: Role, texts: &Mutex<Texts>) -> Result<Node> {
+/// Reads `nodes/<node>`: the node, and the lines that say so.
+pub fn read_node(
+    folder: &Path,
+    name: &NodeName,
+    role: Role,
+    texts: &Mutex<Texts>,
+) -> Result<(Node, Vec<Line>)> {
     let lines = lines_of(folder, name.as_str())?;
-    let listed = lines.iter().filter_map(Line::stored).collect();
     let label = format!("snapshot/nodes/{name}/FILES");
     let entries = (2..)
         .zip(&lines)
         .map(|(number, line)| line.read(name.as_str(), (&label, number), texts));
     let node = node(role, &label, entries)?;
-    refuse_unlisted(
-        &folder.join("nodes").join(name.as_str()),
-        name.as_str(),
-        &listed,
-    )?;
-    Ok(node)
+    let listed = lines.iter().filter_map(Line::stored).collect();
+    let root = folder.join("nodes").join(name.as_str());
+    refuse_unlisted(&root, name.as_str(), &listed)?;
+    Ok((node, lines))
 }
 
 /// A node of what the lines of FILES say.
@@ -110,17 +112,18 @@ pub fn node(
     Ok(Node { role, files })
 }
 
-pub fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
-    Diagnostic::new(
-        Code::SnapshotShape,
-        why,
-        "take the snapshot of this node again",
-    )
-    .at(Place {
+fn shape(label: &str, line: usize, why: &str) -> Diagnostic {
+    let remedy = "take the snapshot of this node again";
+    Diagnostic::new(Code::SnapshotShape, why, remedy).at(line_at(label, line))
+}
+
+/// The beginning of a line.
+pub fn line_at(label: &str, line: usize) -> Place {
+    Place {
         file: label.to_owned(),
         line,
         column: 1,
-    })
+    }
 }
 
 /// The columns of a line of FILES after the kind: hash, mode, owner, stored path, and a link's target.
@@ -145,11 +148,7 @@ fn path(stored: &str, (label, number): (&str, usize)) -> Result<NodePath> {
             "a path on the node holds control characters or leaves its place",
             "rename the file on the node, and take the snapshot again",
         )
-        .at(Place {
-            file: label.to_owned(),
-            line: number,
-            column: 1,
-        })
+        .at(line_at(label, number))
     })
 }
 

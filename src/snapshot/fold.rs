@@ -93,10 +93,13 @@ fn originals(folder: &Path) -> Result<Vec<Original>> {
     let places = Places::find(folder, &texts)?;
     let names: Vec<&NodeName> = places.nodes.keys().collect();
     let read = parallel::map(&names, |name| {
-        places.read(folder, name, Role::Worker, &texts)?;
         let lines = match places.nodes[*name] {
-            Lies::Alone => files::lines_of(folder, name.as_str())?,
-            Lies::InSet(set, row) => places.sets[set].1.lines_of(row)?,
+            Lies::Alone => files::read_node(folder, name, Role::Worker, &texts)?.1,
+            Lies::InSet(set, row) => {
+                let set = &places.sets[set].1;
+                set.node(row, Role::Worker, &texts)?;
+                set.lines_of(row)?
+            }
         };
         let name = (*name).clone();
         Ok(Original { name, lines })
@@ -205,23 +208,19 @@ impl Looked {
         let mut can_be_formed = true;
         for (text, encoded) in node.texts() {
             can_be_formed &= !text.contains(OWN);
-            let mut from = 0;
-            for span in own(text, node.name.as_str(), encoded) {
+            for (common, value) in pieces(text, node.name.as_str(), encoded) {
                 // The length tells where one piece ends, whatever is in it.
-                form.push_str(&format!(
-                    "{}:{}",
-                    span.start - from,
-                    &text[from..span.start]
-                ));
-                from = span.end;
-                let value = &text[span];
-                values.push(if encoded {
-                    value.to_owned()
-                } else {
-                    encode(value)
-                });
+                form.push_str(&format!("{}:{common}", common.len()));
+                let as_stored = |value: &str| {
+                    if encoded {
+                        value.to_owned()
+                    } else {
+                        encode(value)
+                    }
+                };
+                values.extend(value.map(as_stored));
             }
-            form.push_str(&format!("{}:{}\n", text.len() - from, &text[from..]));
+            form.push('\n');
         }
         Looked {
             form: can_be_formed.then(|| sha256(form)),
@@ -243,16 +242,15 @@ impl Original {
         let mut places = values.places.iter();
         let mut form = |text: &str, encoded: bool| {
             let mut out = String::new();
-            let mut from = 0;
-            for span in own(text, self.name.as_str(), encoded) {
-                out.push_str(&text[from..span.start]);
-                from = span.end;
+            for (common, value) in pieces(text, self.name.as_str(), encoded) {
+                out.push_str(common);
+                let Some(value) = value else { continue };
                 match places.next() {
                     Some(Some(number)) => out.push_str(&format!("{OWN}{number}@")),
-                    _ => out.push_str(&text[span]),
+                    _ => out.push_str(value),
                 }
             }
-            out + &text[from..]
+            out
         };
         let form = |Line { line, text }: &Line| Line {
             line: form(line, true),
@@ -315,6 +313,18 @@ impl Values {
 const LONG: usize = 24;
 /// An address or a date is so long.
 const SHORT: Range<usize> = 7..64;
+
+/// A text in pieces: what may be a node's own, each after what stands before it, and at the end the rest.
+fn pieces<'t>(text: &'t str, name: &str, encoded: bool) -> Vec<(&'t str, Option<&'t str>)> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    for span in own(text, name, encoded) {
+        out.push((&text[from..span.start], Some(&text[span.clone()])));
+        from = span.end;
+    }
+    out.push((&text[from..], None));
+    out
+}
 
 /// Where a text has what may be a node's own: certificates, its name, hashes, addresses, dates. In a line of FILES,
 /// which is encoded, a value is no part of a code, and keeps within one part of a path.

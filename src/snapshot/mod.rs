@@ -174,7 +174,7 @@ impl Places {
         texts: &Mutex<Texts>,
     ) -> Result<Node> {
         match self.nodes[name] {
-            Lies::Alone => files::read_node(folder, name, role, texts),
+            Lies::Alone => Ok(files::read_node(folder, name, role, texts)?.0),
             Lies::InSet(set, row) => self.sets[set].1.node(row, role, texts),
         }
     }

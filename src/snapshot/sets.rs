@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::files::{self, Line, decode, refuse_unlisted};
+use super::files::{self, Line, decode, line_at, refuse_unlisted};
 use super::read_text;
-use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::diagnostic::{Code, Diagnostic, Result};
 use crate::input::{MAX_FILE, MAX_LIST};
 use crate::names::{NodeName, NodePath};
 use crate::ranges;
@@ -129,10 +129,10 @@ impl Set {
         let listed = lines.iter().filter_map(|line| line.stored());
         refuse_unlisted(&root, name, &listed.chain([TABLE]).collect())?;
         let mut set = Set::new(name, &lines, &table)?;
+        let label = format!("snapshot/nodes/{name}/FILES");
         for (formed, line) in set.lines.iter_mut().zip(&lines) {
             let plain = formed.line.is_plain() && formed.text.as_ref().is_none_or(Form::is_plain);
             if plain {
-                let label = format!("snapshot/nodes/{name}/FILES");
                 let at = (&label[..], formed.number);
                 formed.everywhere = Some(line.read(name, at, texts)?);
             }
@@ -279,14 +279,7 @@ pub fn heading(columns: usize) -> String {
 }
 
 fn damaged(label: &str, line: usize, why: &str) -> Diagnostic {
-    Diagnostic::new(
-        Code::SnapshotShape,
-        why,
-        "restore the set as `carota fold` wrote it, or take the snapshot of its nodes again",
-    )
-    .at(Place {
-        file: label.to_owned(),
-        line,
-        column: 1,
-    })
+    let remedy =
+        "restore the set as `carota fold` wrote it, or take the snapshot of its nodes again";
+    Diagnostic::new(Code::SnapshotShape, why, remedy).at(line_at(label, line))
 }

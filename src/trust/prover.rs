@@ -205,14 +205,11 @@ impl<'c, 't> Prover<'c, 't> {
             if let Some(of_seen) = self.failure(check, Scope::Seen, START)? {
                 failure = of_seen;
             } else {
-                let facts = format!(
-                    "{} → {}: {} already before the rotation if the cluster's signer signs it ({}); nothing is proven of that",
-                    edge.client,
-                    edge.server,
-                    direction.as_str(),
-                    self.reason(check, &failure)
+                let reason = self.reason(check, &failure);
+                let what = format!(
+                    "if the cluster's signer signs it ({reason}); nothing is proven of that"
                 );
-                self.findings.weaknesses.insert(facts);
+                self.unproven(edge, direction, &what);
                 return Ok(Some(Scope::Seen));
             }
         }
@@ -230,16 +227,18 @@ impl<'c, 't> Prover<'c, 't> {
         if ends_within {
             self.breaks(index, edge, check, direction, 0, &failure)?;
         } else {
-            let facts = format!(
-                "{} → {}: {} already before the rotation ({}); nothing is proven of it",
-                edge.client,
-                edge.server,
-                direction.as_str(),
-                self.reason(check, &failure)
-            );
-            self.findings.weaknesses.insert(facts);
+            let reason = self.reason(check, &failure);
+            let what = format!("({reason}); nothing is proven of it");
+            self.unproven(edge, direction, &what);
         }
         Ok(None)
+    }
+
+    fn unproven(&mut self, edge: &Edge, direction: Direction, what: &str) {
+        let (client, server) = (&edge.client, &edge.server);
+        let already = format!("{} already before the rotation", direction.as_str());
+        let weakness = format!("{client} → {server}: {already} {what}");
+        self.findings.weaknesses.insert(weakness);
     }
 
     /// Why a combination fails, with the place of what lacks something.

@@ -91,13 +91,14 @@ impl Proof {
             let words: Vec<&str> = words.map(|w| if is_node(w) { "\0" } else { w }).collect();
             words.join(" ")
         };
-        let mut alike: BTreeMap<String, usize> = BTreeMap::new();
-        for weakness in &self.weaknesses {
-            *alike.entry(form(weakness)).or_default() += 1;
+        let forms: Vec<String> = self.weaknesses.iter().map(|w| form(w)).collect();
+        let mut alike: BTreeMap<&str, usize> = BTreeMap::new();
+        for form in &forms {
+            *alike.entry(form).or_default() += 1;
         }
         let mut out = Vec::new();
-        for weakness in &self.weaknesses {
-            match alike.get_mut(&form(weakness)) {
+        for (weakness, form) in self.weaknesses.iter().zip(&forms) {
+            match alike.get_mut(&form[..]) {
                 Some(0) => {}
                 Some(count) if *count > SHOWN => {
                     out.push(format!(

@@ -126,6 +126,17 @@ pub fn edit(file: &Path, from: &str, to: &str) {
     fs::write(file, text.replace(from, to)).unwrap();
 }
 
+/// Gives a node of a snapshot another file, at a path as FILES has it.
+pub fn put_on_node(snapshot: &Path, node: &str, stored: &str, text: &str) {
+    let node = snapshot.join("nodes").join(node);
+    let file = node.join(&stored[1..]);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
+    let table = fs::read_to_string(node.join("FILES")).unwrap();
+    let line = format!("f\t-\t0600\t0:0\t{stored}\n");
+    fs::write(node.join("FILES"), table + &line).unwrap();
+}
+
 /// Records anew what a snapshot's file holds, after a test has changed it: FILES would refuse it.
 pub fn record_anew(snapshot: &Path, node: &str, path: &str) {
     let table = snapshot.join("nodes").join(node).join("FILES");

@@ -20,7 +20,7 @@ use crate::made::Made;
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
 /// All that a node needs beside a shell; the last node has no more than this.
 const TOOLS: &str = "awk cat chmod chown cp date df find id ln mkdir mktemp mv readlink rm rmdir sed \
-    sha256sum sleep sort stat sync tr uname wc dash bash busybox";
+    sha256sum sort stat sync tr uname wc dash bash busybox";
 /// The file operations that a run can be killed at.
 const OPERATIONS: [&str; 9] = [
     "cp", "mv", "rm", "ln", "sync", "chmod", "chown", "mkdir", "rmdir",
@@ -95,7 +95,6 @@ impl<'a> World<'a> {
             symlink(where_is(name), world.dir.path().join("tools").join(name)).unwrap();
         }
         // Ten seconds in which a process goes on as it is, for each restart of each node.
-        fs::remove_file(world.dir.path().join("tools/sleep")).unwrap();
         let quick =
             "#!/bin/sh\n[ \"$1\" = 10 ] || exec /usr/bin/sleep \"$1\"\nexec /usr/bin/sleep 0.05\n";
         world.program("tools", "sleep", quick);
