@@ -1,38 +1,73 @@
 //! Names that come from outside and end up in paths, scripts and YAML: checked once, where they
 //! enter, so that nothing behind that door has to ask again.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+/// A text that is shared. Most that are compared are one and the same, which is seen without reading them.
+#[derive(Clone, Debug)]
+struct Shared(Arc<str>);
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Shared) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Shared {}
+
+impl PartialOrd for Shared {
+    fn partial_cmp(&self, other: &Shared) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Shared {
+    fn cmp(&self, other: &Shared) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        self.0.cmp(&other.0)
+    }
+}
+
+impl Hash for Shared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 /// The name of a node (or of a user's kubeconfig): what Kubernetes accepts as a DNS-1123 subdomain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(Arc<str>);
+pub struct NodeName(Shared);
 
 impl NodeName {
     /// Where the text lies in memory: the same for a name and its clones, for as long as one of them is
     /// there.
     #[must_use]
     pub fn address(&self) -> usize {
-        self.0.as_ptr() as usize
+        self.0.0.as_ptr() as usize
     }
 
     /// Checks and takes a name. The error says what is wrong with it, without a final stop.
     ///
     /// The form is that of RFC 1123 subdomains, which is what Kubernetes asks of Node names.
     pub fn new(name: &str) -> Result<NodeName, String> {
-        subdomain(name).map(|()| NodeName(name.into()))
+        subdomain(name).map(|()| NodeName(Shared(name.into())))
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 }
 
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.0)
     }
 }
 
@@ -82,7 +117,7 @@ pub fn object_name(name: &str) -> Result<(), String> {
 
 /// An absolute, normalised path on a node. Not a path on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodePath(Arc<str>);
+pub struct NodePath(Shared);
 
 impl NodePath {
     /// Checks and takes a path: absolute, without `.`, `..`, empty parts or control characters.
@@ -98,7 +133,7 @@ impl NodePath {
         }
         let parts_ok = path[1..].split('/').all(|p| !matches!(p, "" | "." | ".."));
         if parts_ok {
-            Ok(NodePath(path.into()))
+            Ok(NodePath(Shared(path.into())))
         } else {
             Err("a path must not hold empty parts, `.` or `..`".into())
         }
@@ -107,19 +142,29 @@ impl NodePath {
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.0
+    }
+
+    /// The same path, whose text is this one if it says the same: what is one and the same compares quickly.
+    #[must_use]
+    pub fn sharing(self, text: &Arc<str>) -> NodePath {
+        if self.0.0 == *text {
+            NodePath(Shared(text.clone()))
+        } else {
+            self
+        }
     }
 
     /// The last part.
     #[must_use]
     pub fn file_name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
+        self.0.0.rsplit('/').next().unwrap_or_default()
     }
 
     /// The folder, without a slash at its end; empty for the root.
     #[must_use]
     pub fn folder(&self) -> &str {
-        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+        self.0.0.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
     /// A file beside this one: `/pki/ca.crt` with `-new` is `/pki/ca-new.crt`.
@@ -130,7 +175,7 @@ impl NodePath {
             Some((stem, extension)) if !stem.is_empty() => format!("{stem}{suffix}.{extension}"),
             _ => format!("{name}{suffix}"),
         };
-        NodePath(format!("{}/{renamed}", self.folder()).into())
+        NodePath(Shared(format!("{}/{renamed}", self.folder()).into()))
     }
 
     /// A path that this file names: an absolute one, or one relative to its folder.
@@ -149,13 +194,14 @@ impl NodePath {
     pub fn keys(&self) -> [NodePath; 2] {
         let name = self.file_name();
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        [".key", "-key.pem"].map(|end| NodePath(format!("{}/{stem}{end}", self.folder()).into()))
+        [".key", "-key.pem"]
+            .map(|end| NodePath(Shared(format!("{}/{stem}{end}", self.folder()).into())))
     }
 }
 
 impl fmt::Display for NodePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.0)
     }
 }
 

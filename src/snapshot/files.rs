@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{once, read_text};
+use super::{once, once_shared, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
@@ -163,6 +163,8 @@ impl Line {
         let bad = |why: &str| shape(at.0, at.1, why);
         let [hash, mode, owner, stored, target] = columns(&self.line, at)?;
         let path = path(stored, at)?;
+        let path_text = once(texts, path.as_str());
+        let path = path.sharing(&path_text);
         let owner_ok = owner.split_once(':').is_some_and(|(u, g)| {
             [u, g]
                 .iter()
@@ -194,7 +196,7 @@ impl Line {
             .at(Place::start_of(&file_label)));
         }
         let file = File {
-            text: once(texts, text),
+            text: once_shared(texts, text.clone()),
             mode,
             owner: once(texts, owner),
         };

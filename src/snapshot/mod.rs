@@ -5,6 +5,7 @@
 
 mod files;
 mod fold;
+mod forms;
 mod light;
 mod objects;
 mod sets;
@@ -229,6 +230,12 @@ fn called(named: &str, mut error: Diagnostic) -> Diagnostic {
 fn once(texts: &Mutex<Texts>, text: &str) -> Arc<str> {
     let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
     texts.keep(text)
+}
+
+/// The same for a text that is shared already.
+fn once_shared(texts: &Mutex<Texts>, text: Arc<str>) -> Arc<str> {
+    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
+    texts.keep_this(text)
 }
 
 fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::files::{check_public, disclosed};
+use super::forms::Forms;
 use super::light::lightened;
 use super::read_text;
 use super::strict::Strict;
@@ -265,7 +266,8 @@ type Objects = Vec<(ObjectId, Option<Arc<Value>>)>;
 fn read_lists(lists: &[&List], others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Objects> {
     let shares: Vec<Option<Vec<Items>>> = lists.iter().map(|list| list.shares()).collect();
     let all: Vec<&Items> = shares.iter().flatten().flatten().collect();
-    let read = parallel::map(&all, |share| read_share(share, others));
+    let forms = Forms::default();
+    let read = parallel::map(&all, |share| read_share(share, &forms, others));
     let mut read = read.into_iter();
     let mut out = Vec::new();
     for (list, shares) in lists.iter().zip(&shares) {
@@ -287,17 +289,30 @@ fn read_lists(lists: &[&List], others: &BTreeMap<ObjectId, Arc<Value>>) -> Resul
 }
 
 /// The objects of a share; None where anything is not as it should be.
-fn read_share(share: &Items<'_>, others: &BTreeMap<ObjectId, Arc<Value>>) -> Option<Objects> {
-    let Value::Array(items) = document(share.text).ok()? else {
+fn read_share(
+    share: &Items<'_>,
+    forms: &Forms,
+    others: &BTreeMap<ObjectId, Arc<Value>>,
+) -> Option<Objects> {
+    let starts = share.text.match_indices("\n- ").map(|(at, _)| at + 1);
+    let mut begin = 0;
+    let mut out = Vec::with_capacity(share.numbers.len());
+    for (end, index) in starts.chain([share.text.len()]).zip(share.numbers.clone()) {
+        let text = &share.text[begin..end];
+        let item = forms.value(text, only_item).or_else(|| only_item(text))?;
+        out.push(share.list.object(index, item, others).ok()?);
+        begin = end;
+    }
+    (out.len() == share.numbers.len() && begin == share.text.len()).then_some(out)
+}
+
+/// The item of a list that has one.
+fn only_item(text: &str) -> Option<Value> {
+    let Value::Array(mut items) = document(text).ok()? else {
         return None;
     };
-    if items.len() != share.numbers.len() {
-        return None;
-    }
-    let numbered = items.into_iter().zip(share.numbers.clone());
-    numbered
-        .map(|(item, index)| share.list.object(index, item, others).ok())
-        .collect()
+    let only = items.pop()?;
+    items.is_empty().then_some(only)
 }
 
 fn read_whole(list: &List, others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Objects> {
