@@ -3,6 +3,7 @@
 //! Knows the shape that client-go reads. Does not decode certificates, and holds no private value:
 //! of a key it says only whether it is a reference, a file, or was left in the file by mistake.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::yaml::{Document, Node, Step};
 use crate::memo::Memo;
 
-static READ: Memo<Arc<Kubeconfig>> = Memo::new();
+static READ: Memo<Arc<Parsed>> = Memo::new();
 
 /// How a reference to a private value that stayed on its node begins.
 const KEPT: &str = "carota-kept:";
@@ -38,9 +39,24 @@ pub fn looks_like_kubeconfig(text: &str) -> bool {
     text.contains("clusters") && text.contains("contexts") && text.contains("users")
 }
 
-/// A kubeconfig.
+/// A kubeconfig, in a file: on thousands of nodes it may be the same one.
 #[derive(Clone, Debug)]
 pub struct Kubeconfig {
+    file: String,
+    parsed: Arc<Parsed>,
+}
+
+impl Deref for Kubeconfig {
+    type Target = Parsed;
+
+    fn deref(&self) -> &Parsed {
+        &self.parsed
+    }
+}
+
+/// What a kubeconfig says.
+#[derive(Debug)]
+pub struct Parsed {
     /// The clusters in order.
     pub clusters: Vec<Cluster>,
     /// The users in order.
@@ -65,8 +81,6 @@ pub struct Cluster {
     pub insecure_skip_tls_verify: bool,
     /// `tls-server-name`.
     pub tls_server_name: Option<String>,
-    /// Where the CA stands, or else the cluster.
-    pub place: Place,
 }
 
 /// Where a cluster's CA comes from. Data wins over a file, as in client-go.
@@ -97,8 +111,6 @@ pub struct User {
     pub exec: Option<String>,
     /// It has a `username` or a legacy `auth-provider`.
     pub has_other_credentials: bool,
-    /// Where the client certificate stands, or else the user.
-    pub place: Place,
 }
 
 /// Where a user's certificate comes from.
@@ -138,42 +150,20 @@ pub struct Context {
 
 impl Kubeconfig {
     /// Reads a kubeconfig.
-    pub fn parse(text: &str, file: &str) -> Result<Arc<Kubeconfig>> {
-        READ.recall(&[file.as_bytes(), text.as_bytes()], || {
-            Kubeconfig::read(text, file).map(Arc::new)
-        })
-    }
-
-    fn read(text: &str, file: &str) -> Result<Kubeconfig> {
-        let doc = Document::parse(text, file)?;
-        let root = doc.root();
-        if root.entries().is_none()
-            || (root.get("clusters").is_none() && root.get("users").is_none())
-        {
-            return Err(doc.shape(
-                root,
-                "this is not a kubeconfig: it has neither `clusters` nor `users`",
-            ));
-        }
-        let clusters = named(&doc, "clusters", "cluster", cluster)?;
-        let users = named(&doc, "users", "user", user)?;
-        let contexts = named(&doc, "contexts", "context", |doc, name, node, _| {
-            Ok(Context {
-                name,
-                cluster: text_of(doc, node, "cluster")?,
-                user: text_of(doc, node, "user")?,
-            })
+    pub fn parse(text: &str, file: &str) -> Result<Kubeconfig> {
+        let parsed = READ.recall(&[text.as_bytes()], || {
+            Parsed::read(text, file).map(Arc::new)
         })?;
-        let current_context = text_of(&doc, root, "current-context")?.filter(|c| !c.is_empty());
         Ok(Kubeconfig {
-            clusters,
-            users,
-            contexts,
-            current_context,
-            doc,
+            file: file.to_owned(),
+            parsed,
         })
     }
 
+    /// The document, with the name of this file.
+    fn doc(&self) -> Document {
+        self.doc.named(&self.file)
+    }
     /// The text as it was given.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -209,25 +199,9 @@ impl Kubeconfig {
     pub fn plain_secrets(&self) -> Vec<Place> {
         let mut places = Vec::new();
         if let Some(users) = self.doc.root().get("users") {
-            self.collect_secrets(users, &mut places);
+            collect_secrets(&self.doc(), users, &mut places);
         }
         places
-    }
-
-    fn collect_secrets(&self, node: &Node, places: &mut Vec<Place>) {
-        for item in node.items().unwrap_or_default() {
-            self.collect_secrets(item, places);
-        }
-        for entry in node.entries().unwrap_or_default() {
-            match entry.value.as_str() {
-                Some(text) if SECRETS.contains(&entry.name()) => {
-                    if !text.is_empty() && !entry.value.is_null() && !text.starts_with(KEPT) {
-                        places.push(self.doc.place(&entry.value));
-                    }
-                }
-                _ => self.collect_secrets(&entry.value, places),
-            }
-        }
     }
 
     /// The text with the CA data of a cluster replaced by `pem`, on one line of base64. The cluster
@@ -278,28 +252,74 @@ impl Kubeconfig {
             Step::Key(inner),
             Step::Key(key),
         ];
-        let present = self
-            .doc
+        let doc = self.doc();
+        let present = doc
             .root()
             .at(&path)
             .is_some_and(|n| n.as_str().is_some_and(|t| !t.is_empty()) && !n.is_null());
         if !present {
-            let entry = self.doc.root().at(&path[..2]).unwrap_or(self.doc.root());
-            return Err(self
-                .doc
-                .shape(entry, format!("there is no `{key}` to replace")));
+            let entry = doc.root().at(&path[..2]).unwrap_or(doc.root());
+            return Err(doc.shape(entry, format!("there is no `{key}` to replace")));
         }
-        self.doc.set_scalar(&path, new)
+        doc.set_scalar(&path, new)
+    }
+}
+
+impl Parsed {
+    fn read(text: &str, file: &str) -> Result<Parsed> {
+        let doc = Document::parse(text, file)?;
+        let root = doc.root();
+        if root.entries().is_none()
+            || (root.get("clusters").is_none() && root.get("users").is_none())
+        {
+            return Err(doc.shape(
+                root,
+                "this is not a kubeconfig: it has neither `clusters` nor `users`",
+            ));
+        }
+        let clusters = named(&doc, "clusters", "cluster", cluster)?;
+        let users = named(&doc, "users", "user", user)?;
+        let contexts = named(&doc, "contexts", "context", |doc, name, node| {
+            Ok(Context {
+                name,
+                cluster: text_of(doc, node, "cluster")?,
+                user: text_of(doc, node, "user")?,
+            })
+        })?;
+        let current_context = text_of(&doc, root, "current-context")?.filter(|c| !c.is_empty());
+        Ok(Parsed {
+            clusters,
+            users,
+            contexts,
+            current_context,
+            doc,
+        })
+    }
+}
+
+fn collect_secrets(doc: &Document, node: &Node, places: &mut Vec<Place>) {
+    for item in node.items().unwrap_or_default() {
+        collect_secrets(doc, item, places);
+    }
+    for entry in node.entries().unwrap_or_default() {
+        match entry.value.as_str() {
+            Some(text) if SECRETS.contains(&entry.name()) => {
+                if !text.is_empty() && !entry.value.is_null() && !text.starts_with(KEPT) {
+                    places.push(doc.place(&entry.value));
+                }
+            }
+            _ => collect_secrets(doc, &entry.value, places),
+        }
     }
 }
 
 /// Reads a list of named entries, whose names must differ. The reader gets the name, what lies
-/// under `inner`, and the entry.
+/// under `inner`.
 fn named<T>(
     doc: &Document,
     list: &str,
     inner: &str,
-    read: impl Fn(&Document, String, &Node, &Node) -> Result<T>,
+    read: impl Fn(&Document, String, &Node) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut names: Vec<&str> = Vec::new();
     let mut out = Vec::new();
@@ -315,18 +335,14 @@ fn named<T>(
         if body.entries().is_none() && !body.is_null() {
             return Err(doc.shape(body, format!("`{inner}` must be a map")));
         }
-        out.push(read(doc, name.to_owned(), body, item)?);
+        out.push(read(doc, name.to_owned(), body)?);
     }
     Ok(out)
 }
 
-fn cluster(doc: &Document, name: String, node: &Node, item: &Node) -> Result<Cluster> {
+fn cluster(doc: &Document, name: String, node: &Node) -> Result<Cluster> {
     let data = data_of(doc, node, "certificate-authority-data")?;
     let file = text_of(doc, node, "certificate-authority")?.filter(|f| !f.is_empty());
-    let at = node
-        .get("certificate-authority-data")
-        .or_else(|| node.get("certificate-authority"))
-        .unwrap_or(item);
     Ok(Cluster {
         name,
         server: text_of(doc, node, "server")?,
@@ -339,11 +355,10 @@ fn cluster(doc: &Document, name: String, node: &Node, item: &Node) -> Result<Clu
             .bool_of(node, "insecure-skip-tls-verify")?
             .unwrap_or(false),
         tls_server_name: text_of(doc, node, "tls-server-name")?.filter(|n| !n.is_empty()),
-        place: doc.place(at),
     })
 }
 
-fn user(doc: &Document, name: String, node: &Node, item: &Node) -> Result<User> {
+fn user(doc: &Document, name: String, node: &Node) -> Result<User> {
     let data = data_of(doc, node, "client-certificate-data")?;
     let file = text_of(doc, node, "client-certificate")?.filter(|f| !f.is_empty());
     let key_data = text_of(doc, node, "client-key-data")?.filter(|k| !k.is_empty());
@@ -353,10 +368,6 @@ fn user(doc: &Document, name: String, node: &Node, item: &Node) -> Result<User> 
         node.get(key)
             .is_some_and(|n| !n.is_null() && n.as_str() != Some(""))
     };
-    let at = node
-        .get("client-certificate-data")
-        .or_else(|| node.get("client-certificate"))
-        .unwrap_or(item);
     Ok(User {
         name,
         certificate: match (data, file) {
@@ -377,7 +388,6 @@ fn user(doc: &Document, name: String, node: &Node, item: &Node) -> Result<User> 
             .transpose()?
             .map(Option::unwrap_or_default),
         has_other_credentials: filled("username") || filled("auth-provider"),
-        place: doc.place(at),
     })
 }
 
@@ -390,7 +400,7 @@ fn data_of(doc: &Document, node: &Node, key: &str) -> Result<Option<Vec<u8>>> {
     let Some((at, text)) = doc.scalar_of(node, key)? else {
         return Ok(None);
     };
-    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let packed: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     if packed.is_empty() {
         return Ok(None);
     }

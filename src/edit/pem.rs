@@ -101,10 +101,11 @@ fn decode(body: &str) -> Option<Vec<u8>> {
         .next_if(|l| l.contains(": ") || l.ends_with(':'))
         .is_some()
     {}
-    let packed: String = lines
-        .flat_map(str::chars)
-        .filter(|c| !matches!(c, ' ' | '\t' | '\r'))
-        .collect();
+    let mut packed = Vec::with_capacity(body.len());
+    for line in lines {
+        let bytes = line.bytes();
+        packed.extend(bytes.filter(|b| !matches!(b, b' ' | b'\t' | b'\r')));
+    }
     STANDARD.decode(packed).ok()
 }
 

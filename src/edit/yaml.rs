@@ -245,6 +245,15 @@ impl Document {
         &self.read.text
     }
 
+    /// The same document under the name of another file.
+    #[must_use]
+    pub fn named(&self, file: &str) -> Document {
+        Document {
+            file: file.to_owned(),
+            read: self.read.clone(),
+        }
+    }
+
     /// The file's name, for places.
     #[must_use]
     pub fn file(&self) -> &str {
