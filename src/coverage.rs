@@ -7,7 +7,9 @@
 //! to trust must hold the new CA by then, whether the proof sees a reader of it or not.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
@@ -54,17 +56,23 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
         }
         Ok(())
     };
+    let settled = Settled::default();
     let of_nodes = last.look_at_nodes(|node, files| {
         let mut unused = Vec::new();
         for (path, file) in files.regular_files() {
-            let label = snapshot_file(node, path);
             if !rotation.start.nodes[node].files.contains_key(path) {
-                return Err(left_behind(&label));
+                return Err(left_behind(&snapshot_file(node, path)));
             }
-            if !may_hold_certificates(&file.text) {
+            let unused_pem = is_unused_kubelet_pem(files, path);
+            if !unused_pem && settled.has(&file.text) {
                 continue;
             }
-            if is_unused_kubelet_pem(files, path) {
+            if !may_hold_certificates(&file.text) {
+                settled.add(&file.text);
+                continue;
+            }
+            let label = snapshot_file(node, path);
+            if unused_pem {
                 unused.push(label);
                 continue;
             }
@@ -76,6 +84,7 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
                 )
             };
             judge(&file.text, &declare).map_err(|e| relabel(e, &label))?;
+            settled.add(&file.text);
         }
         Ok(unused)
     })?;
@@ -104,6 +113,25 @@ pub fn check(rotation: &Rotation, last: &State) -> Result<Coverage> {
     Ok(out)
 }
 
+/// Texts in which nothing was found, by where they lie in memory: the state keeps them there, and the same one stands on
+/// thousands of nodes.
+#[derive(Default)]
+struct Settled(Mutex<FxHashSet<usize>>);
+
+impl Settled {
+    fn texts(&self) -> MutexGuard<'_, FxHashSet<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, text: &Arc<str>) -> bool {
+        self.texts().contains(&(text.as_ptr() as usize))
+    }
+
+    fn add(&self, text: &Arc<str>) {
+        self.texts().insert(text.as_ptr() as usize);
+    }
+}
+
 /// A file that the rotation brought is there when it has ended.
 fn left_behind(label: &str) -> Diagnostic {
     Diagnostic::new(
@@ -118,13 +146,20 @@ fn left_behind(label: &str) -> Diagnostic {
 /// kubeconfigs. Files of trust have a name of their own while they are widened, and the proof sees
 /// their readers.
 pub fn check_wide(rotation: &Rotation, wide: &State) -> Result<()> {
+    let settled = Settled::default();
     wide.look_at_nodes(|node, files| {
         for (path, file) in files.regular_files() {
+            if settled.has(&file.text) {
+                continue;
+            }
             let embedded = !file.text.contains("-----BEGIN CERTIFICATE");
-            if embedded && may_hold_certificates(&file.text) && !is_unused_kubelet_pem(files, path)
-            {
+            if embedded && may_hold_certificates(&file.text) {
+                if is_unused_kubelet_pem(files, path) {
+                    continue;
+                }
                 judge_wide(rotation, &file.text, &snapshot_file(node, path))?;
             }
+            settled.add(&file.text);
         }
         Ok(())
     })?;

@@ -5,7 +5,6 @@
 //! better to report a certificate that nobody uses than to miss a CA that somebody trusts.
 
 use std::convert::Infallible;
-use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -67,15 +66,21 @@ fn search(text: &str, depth: usize) -> Vec<(usize, Vec<u8>)> {
         found.push((range.start, der));
         covered.push(range);
     }
-    for run in runs(text, &covered) {
-        let packed: Vec<u8> = run.iter().map(|(_, b)| *b).collect();
-        let of_run = in_run(&packed, depth);
-        let place = |index: usize| run.get(index).map_or(0, |(at, _)| *at);
-        found.extend(
-            of_run
-                .iter()
-                .map(|(index, der)| (place(*index), der.clone())),
-        );
+    // What is covered ends a run, and is not looked at twice: a file of certificates is covered nearly whole.
+    let mut from = 0;
+    let rest = covered.iter().map(|c| (c.start, c.end));
+    for (start, end) in rest.chain([(text.len(), text.len())]) {
+        for run in runs(&text[from..start]) {
+            let packed: Vec<u8> = run.iter().map(|(_, b)| *b).collect();
+            let of_run = in_run(&packed, depth);
+            let place = |index: usize| run.get(index).map_or(0, |(at, _)| from + *at);
+            found.extend(
+                of_run
+                    .iter()
+                    .map(|(index, der)| (place(*index), der.clone())),
+            );
+        }
+        from = end;
     }
     found
 }
@@ -246,15 +251,13 @@ fn characters(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     })
 }
 
-/// The runs of base64 characters of `text` outside the ranges that are `covered` already, across
-/// folds, with the offset of each character.
-fn runs(text: &str, covered: &[Range<usize>]) -> Vec<Vec<(usize, u8)>> {
+/// The runs of base64 characters of `text`, across folds, with the offset of each character.
+fn runs(text: &str) -> Vec<Vec<(usize, u8)>> {
     let mut out = Vec::new();
     let mut run = Vec::new();
-    let mut covered = covered.iter().peekable();
     for token in tokens(text).chain([Token::Stop]) {
         match token {
-            Token::Base64(at, b) if b != b'=' && !is_covered(&mut covered, at) => run.push((at, b)),
+            Token::Base64(at, b) if b != b'=' => run.push((at, b)),
             Token::Fold => {}
             Token::Base64(..) | Token::Stop => {
                 if run.len() >= SHORTEST {
@@ -265,15 +268,6 @@ fn runs(text: &str, covered: &[Range<usize>]) -> Vec<Vec<(usize, u8)>> {
         }
     }
     out
-}
-
-/// Whether `at`, which only grows from call to call, lies in one of the ranges.
-fn is_covered<'a>(
-    covered: &mut Peekable<impl Iterator<Item = &'a Range<usize>>>,
-    at: usize,
-) -> bool {
-    while covered.next_if(|c| c.end <= at).is_some() {}
-    covered.peek().is_some_and(|c| c.contains(&at))
 }
 
 enum Token {

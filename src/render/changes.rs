@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::set_name;
 use crate::diagnostic::Result;
 use crate::digest::sha256;
@@ -101,24 +103,28 @@ pub fn of(rotation: &Rotation, done: &Done) -> Result<Changes> {
 
 /// What the preflight compares: every file that any phase touches, as the snapshot shows it.
 pub fn checks(rotation: &Rotation, done: &[Arc<Done>]) -> Changes {
-    let mut touched: BTreeSet<(NodeName, NodePath)> = BTreeSet::new();
+    let mut touched: BTreeMap<NodeName, BTreeSet<NodePath>> = BTreeMap::new();
     for phase in done {
         for (node, paths) in phase.after().changed_files(&phase.before) {
-            touched.extend(paths.into_iter().map(|path| (node.clone(), path)));
+            touched.entry(node).or_default().extend(paths);
+        }
+    }
+    let mut alike: Alike<Option<Looks>> = FxHashMap::default();
+    for (node, paths) in touched {
+        for path in paths {
+            let looks = file_at(&rotation.start, &node, &path).map(Looks::of);
+            alike.entry((path, looks)).or_default().push(node.clone());
         }
     }
     let mut merged: BTreeMap<What, BTreeSet<NodeName>> = BTreeMap::new();
-    for (node, path) in touched {
-        let file = match rotation.start.nodes[&node].files.get(&path) {
-            Some(Entry::File(file)) => Some(file),
-            _ => None,
-        };
+    for ((path, _), nodes) in alike {
+        let file = file_at(&rotation.start, &nodes[0], &path);
         let what = What::Check {
-            path,
             there: file.map(|f| (f.mode, f.owner.clone())),
             pre: file.map_or_else(|| "absent".to_owned(), hash),
+            path,
         };
-        merged.entry(what).or_default().insert(node);
+        merged.entry(what).or_default().extend(nodes);
     }
     let actions = merged.into_iter().map(|(what, nodes)| Action {
         step: 1,
@@ -157,20 +163,24 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> R
             _ => None,
         })
         .collect();
+    let mut alike: Alike<(bool, [Option<Looks>; 2])> = FxHashMap::default();
     for (node, paths) in after.changed_files(before) {
         for path in paths {
-            let what = file_change(rotation, &node, &path, before, after);
-            // Files first, then each manifest with the restart that it causes, then removals.
-            let rank = match &what {
-                What::Remove { .. } => 3,
-                _ if manifests.contains(&(&node, &path)) => 1,
-                _ => 0,
-            };
-            merged
-                .entry((rank, path, what))
-                .or_default()
-                .insert(node.clone());
+            let looks = [before, after].map(|state| file_at(state, &node, &path).map(Looks::of));
+            let restarts = manifests.contains(&(&node, &path));
+            let nodes = alike.entry((path, (restarts, looks))).or_default();
+            nodes.push(node.clone());
         }
+    }
+    for ((path, (restarts, _)), nodes) in alike {
+        let what = file_change(rotation, &nodes[0], &path, before, after);
+        // Files first, then each manifest with the restart that it causes, then removals.
+        let rank = match &what {
+            What::Remove { .. } => 3,
+            _ if restarts => 1,
+            _ => 0,
+        };
+        merged.entry((rank, path, what)).or_default().extend(nodes);
     }
     for process in &restarted {
         let (rank, path, what, node) = match process {
@@ -224,12 +234,8 @@ fn file_change(
     before: &State,
     after: &State,
 ) -> What {
-    let at = |state: &State| match state.nodes.get(node)?.files.get(path)? {
-        Entry::File(file) => Some(file.clone()),
-        _ => None,
-    };
-    let pre = at(before).map_or_else(|| "absent".to_owned(), |file| hash(&file));
-    let Some(file) = at(after) else {
+    let pre = file_at(before, node, path).map_or_else(|| "absent".to_owned(), hash);
+    let Some(file) = file_at(after, node, path) else {
         return What::Remove {
             path: path.clone(),
             pre,
@@ -247,8 +253,38 @@ fn file_change(
         mode: file.mode,
         owner: file.owner.clone(),
         pre,
-        text: file.text,
+        text: file.text.clone(),
         keys,
+    }
+}
+
+/// The regular file at a path of a node, which is no link to one.
+fn file_at<'s>(state: &'s State, node: &NodeName, path: &NodePath) -> Option<&'s File> {
+    match state.nodes.get(node)?.files.get(path)? {
+        Entry::File(file) => Some(file),
+        _ => None,
+    }
+}
+
+/// Nodes on which the same happens to a path.
+type Alike<K> = FxHashMap<(NodePath, K), Vec<NodeName>>;
+
+/// What files have in common of which one has to be looked at: a text that is one and the same for all of them, by where it
+/// lies in memory, mode and owner.
+#[derive(PartialEq, Eq, Hash)]
+struct Looks {
+    text: usize,
+    mode: u32,
+    owner: Arc<str>,
+}
+
+impl Looks {
+    fn of(file: &File) -> Looks {
+        Looks {
+            text: file.text.as_ptr() as usize,
+            mode: file.mode,
+            owner: file.owner.clone(),
+        }
     }
 }
 

@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use similar::{ChangeTag, TextDiff};
 
 use super::alike::{self, Alike};
 use super::cluster::{Ownership, difference, ownership, to_yaml};
 use super::decode::{decode_values, decoded};
 use crate::names::{NodeName, NodePath};
+use crate::parallel;
 use crate::phases::Done;
 use crate::rotation::Rotation;
 use crate::state::{Entry, ObjectId, State};
@@ -121,7 +123,8 @@ fn grouped_best(
     changes: &BTreeMap<NodeName, Change>,
 ) -> Vec<(Shown, BTreeSet<NodeName>)> {
     let wide = grouped(path, changes, CONTEXT);
-    if wide.len() == 1 {
+    // Of decoded changes only what changes tells them apart.
+    if wide.len() == 1 || wide.iter().all(|(shown, _)| shown.decoded) {
         return wide;
     }
     let narrow = grouped(path, changes, NARROW_CONTEXT);
@@ -137,19 +140,30 @@ fn grouped(
     changes: &BTreeMap<NodeName, Change>,
     context: usize,
 ) -> Vec<(Shown, BTreeSet<NodeName>)> {
-    let mut keyed: BTreeMap<String, usize> = BTreeMap::new();
-    let mut out: Vec<(Shown, BTreeSet<NodeName>)> = Vec::new();
-    // Equal texts give equal sections: on many nodes most are.
-    let mut seen: BTreeMap<&Change, usize> = BTreeMap::new();
+    // Texts that are one and the same give equal sections: on many nodes most are.
+    let mut distinct: FxHashMap<[usize; 2], usize> = FxHashMap::default();
+    let mut alike: Vec<(&Change, Vec<&NodeName>)> = Vec::new();
     for (node, change) in changes {
-        let index = *seen.entry(change).or_insert_with(|| {
-            let shown = Shown::of(path, change, context);
-            *keyed.entry(shown.key()).or_insert_with(|| {
-                out.push((shown, BTreeSet::new()));
-                out.len() - 1
-            })
+        let lies_at = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |t| t.as_ptr() as usize);
+        let texts = [lies_at(&change.0), lies_at(&change.1)];
+        let index = *distinct.entry(texts).or_insert_with(|| {
+            alike.push((change, Vec::new()));
+            alike.len() - 1
         });
-        out[index].1.insert(node.clone());
+        alike[index].1.push(node);
+    }
+    let shown = parallel::map(&alike, |(change, _)| {
+        let shown = Shown::of(path, change, context);
+        (shown.key(), shown)
+    });
+    let mut keyed: FxHashMap<String, usize> = FxHashMap::default();
+    let mut out: Vec<(Shown, BTreeSet<NodeName>)> = Vec::new();
+    for ((key, shown), (_, nodes)) in shown.into_iter().zip(alike) {
+        let index = *keyed.entry(key).or_insert_with(|| {
+            out.push((shown, BTreeSet::new()));
+            out.len() - 1
+        });
+        out[index].1.extend(nodes.into_iter().cloned());
     }
     out
 }
