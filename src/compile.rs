@@ -228,6 +228,10 @@ fn made_of(
         .map(ToString::to_string)
         .collect();
     let (lock, keyring) = issuer.finish();
+    let accepted = spec.accept.clone();
+    // Thousands of nodes in each of dozens of states.
+    let Rotation { found, leaves, .. } = rotation;
+    parallel::let_go((done, start, found, leaves));
     Ok(Compiled {
         plan,
         lock: lock.to_text(),
@@ -235,7 +239,7 @@ fn made_of(
         stale_sources,
         proof,
         unaccepted,
-        accepted: spec.accept.clone(),
+        accepted,
         superfluous,
         facts,
     })

@@ -2,9 +2,10 @@
 //! were. Knows nothing of what is done.
 
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
+
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 /// How many cores there are.
 pub fn cores() -> usize {
@@ -12,35 +13,11 @@ pub fn cores() -> usize {
 }
 
 /// What `work` makes of each item, in the order of the items.
-pub fn map<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
-    let cores = cores();
-    if cores == 1 || items.len() < 2 {
-        return items.iter().map(work).collect();
-    }
-    // Items differ in size: whoever is free takes the next.
-    let next = AtomicUsize::new(0);
-    let share = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else {
-                return done;
-            };
-            done.push((index, work(item)));
-        }
-    };
-    let mut done = thread::scope(|scope| {
-        let others: Vec<_> = (1..cores.min(items.len()))
-            .map(|_| scope.spawn(share))
-            .collect();
-        let mut done = share();
-        for other in others {
-            done.extend(joined(other));
-        }
-        done
-    });
-    done.sort_unstable_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, result)| result).collect()
+pub fn map<'a, T: Sync, R: Send>(
+    items: &'a [T],
+    work: impl Fn(&'a T) -> R + Sync + Send,
+) -> Vec<R> {
+    items.par_iter().map(work).collect()
 }
 
 /// Both results; the two are made at the same time.
@@ -56,16 +33,38 @@ pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() 
 /// order.
 pub fn pipeline<T: Send, A, R: Send>(
     make: impl FnOnce(&mut dyn FnMut(T)) -> A,
-    work: impl Fn(T) -> R + Send,
+    work: impl Fn(T) -> R + Sync,
 ) -> (A, Vec<R>) {
     let (sender, receiver) = mpsc::channel();
+    let receiver = Mutex::new(receiver);
+    let next = || {
+        let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.recv().ok()
+    };
+    let worker = || {
+        let items = std::iter::from_fn(next);
+        items
+            .map(|(number, item)| (number, work(item)))
+            .collect::<Vec<(usize, R)>>()
+    };
     thread::scope(|scope| {
-        let worker = scope.spawn(|| receiver.into_iter().map(work).collect());
+        let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(worker)).collect();
+        let mut count = 0;
         // Nobody listens any more only after a panic, which comes up where the worker is joined.
-        let out = make(&mut |item| drop(sender.send(item)));
+        let out = make(&mut |item| {
+            drop(sender.send((count, item)));
+            count += 1;
+        });
         drop(sender);
-        (out, joined(worker))
+        let mut done: Vec<(usize, R)> = workers.into_iter().flat_map(joined).collect();
+        done.sort_unstable_by_key(|(number, _)| *number);
+        (out, done.into_iter().map(|(_, result)| result).collect())
     })
+}
+
+/// Frees on another core what takes long to free. Nobody waits for it.
+pub fn let_go<T: Send + 'static>(value: T) {
+    rayon::spawn(move || drop(value));
 }
 
 /// A panic goes on where the thread is waited for.

@@ -20,6 +20,7 @@ use crate::edit::component_config;
 use crate::edit::kubelet_config::KubeletConfig;
 use crate::edit::manifest::{Flag, Manifest};
 use crate::names::{NodeName, NodePath};
+use crate::spec::Role;
 use crate::state::{Entry, Node, ObjectId, Process, State};
 
 use seen::Seen;
@@ -576,10 +577,12 @@ fn withheld_manifest(label: &str) -> Diagnostic {
     .at(Place::start_of(label))
 }
 
-/// The components of one program over all nodes.
+/// The components of one program over all nodes. Thousands of workers are not asked: what runs anything but kube-proxy is
+/// declared as something else (`rotation::role_of`).
 pub fn all(state: &State, program: Program) -> Result<Vec<Arc<Component>>> {
     let mut out = Vec::new();
-    for node in state.nodes.keys() {
+    let asked = |node: &Node| program == Program::Proxy || node.role != Role::Worker;
+    for (node, _) in state.nodes.iter().filter(|(_, node)| asked(node)) {
         out.extend(
             components(state, node)?
                 .into_iter()

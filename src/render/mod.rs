@@ -284,6 +284,7 @@ pub fn plan(
     put("plan.json".into(), json);
     put("README.md".into(), readme?);
     put("report.html".into(), report?);
+    parallel::let_go(views);
     let sums = PlanFile::new(sums(&files), false);
     let digest = sums.sha256.clone();
     files.insert("SHA256SUMS".into(), sums);
