@@ -228,10 +228,8 @@ fn made_of(
         .map(ToString::to_string)
         .collect();
     let (lock, keyring) = issuer.finish();
-    let accepted = spec.accept.clone();
-    // Thousands of nodes in each of dozens of states.
-    let Rotation { found, leaves, .. } = rotation;
-    parallel::let_go((done, start, found, leaves));
+    // Thousands of nodes in each of dozens of states. What holds keys stays here: it is wiped before anybody goes.
+    parallel::let_go((done, start, rotation.start));
     Ok(Compiled {
         plan,
         lock: lock.to_text(),
@@ -239,7 +237,7 @@ fn made_of(
         stale_sources,
         proof,
         unaccepted,
-        accepted,
+        accepted: spec.accept.clone(),
         superfluous,
         facts,
     })
