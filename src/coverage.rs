@@ -19,7 +19,7 @@ use crate::layout::snapshot_file;
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, decode_lines, is_unused_kubelet_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
-use crate::state::{ObjectId, State};
+use crate::state::{ObjectId, State, address};
 
 /// The annotation in which `kubectl apply` keeps what was applied last: trusted by nothing, but the
 /// sign of a source file that will bring the old CA back.
@@ -124,11 +124,11 @@ impl Settled {
     }
 
     fn has(&self, text: &Arc<str>) -> bool {
-        self.texts().contains(&(text.as_ptr() as usize))
+        self.texts().contains(&address(text))
     }
 
     fn add(&self, text: &Arc<str>) {
-        self.texts().insert(text.as_ptr() as usize);
+        self.texts().insert(address(text));
     }
 }
 

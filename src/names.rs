@@ -6,13 +6,19 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// A text that is shared. Most that are compared are one and the same, which is seen without reading them.
+/// Whether shared texts are equal. Most that are compared are one and the same, which is seen without reading them.
+#[must_use]
+pub fn is_same(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// A text that is shared.
 #[derive(Clone, Debug)]
 struct Shared(Arc<str>);
 
 impl PartialEq for Shared {
     fn eq(&self, other: &Shared) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        is_same(&self.0, &other.0)
     }
 }
 

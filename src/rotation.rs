@@ -18,7 +18,7 @@ use crate::names::{NodeName, NodePath};
 use crate::parallel;
 use crate::pki::{self, Certificate, Issued, Issuer, LeafRequest, PrivateText};
 use crate::spec::{CaName, CaSpec, LeafKeys, NewCa, Role, Spec};
-use crate::state::{Entry, Node, ObjectId, State};
+use crate::state::{Node, ObjectId, State};
 
 /// Where a CA's certificate and key lie together on a control-plane node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -828,7 +828,7 @@ pub fn with_keys(state: &State, ca: &Certificate) -> Result<Vec<(NodeName, NodeP
             pairs.extend(beside.map(|key| (certificate.clone(), key)));
         }
         for (certificate, key) in pairs {
-            let Some(Entry::File(file)) = files.files.get(&certificate) else {
+            let Some(file) = files.files.file(&certificate) else {
                 continue;
             };
             let label = snapshot_file(node, &certificate);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
-use crate::names::{NodeName, NodePath};
+use crate::names::{NodeName, NodePath, is_same};
 use crate::parallel;
 use crate::spec::Role;
 
@@ -36,8 +36,9 @@ pub struct File {
 impl PartialEq for File {
     /// Most files that are compared have one and the same text, which is seen without reading it.
     fn eq(&self, other: &File) -> bool {
-        let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
-        self.mode == other.mode && same(&self.owner, &other.owner) && same(&self.text, &other.text)
+        self.mode == other.mode
+            && is_same(&self.owner, &other.owner)
+            && is_same(&self.text, &other.text)
     }
 }
 
@@ -49,21 +50,20 @@ pub struct Texts(FxHashSet<Arc<str>>);
 
 impl Texts {
     /// The text as it is kept.
-    pub fn keep(&mut self, text: &str) -> Arc<str> {
-        match self.0.get(text) {
-            Some(known) => known.clone(),
-            None => self.keep_this(text.into()),
-        }
-    }
-
-    /// The same for a text that is shared already.
-    pub fn keep_this(&mut self, text: Arc<str>) -> Arc<str> {
-        if let Some(known) = self.0.get(&text) {
+    pub fn keep(&mut self, text: impl AsRef<str> + Into<Arc<str>>) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_ref()) {
             return known.clone();
         }
+        let text = text.into();
         self.0.insert(text.clone());
         text
     }
+}
+
+/// Where a text lies in memory: of texts that are kept, the same one lies at the same place for as long as somebody has it.
+#[must_use]
+pub fn address(text: &str) -> usize {
+    text.as_ptr() as usize
 }
 
 /// What lies at a path.
@@ -110,6 +110,15 @@ impl Files {
     #[must_use]
     pub fn get(&self, path: &NodePath) -> Option<&Entry> {
         self.get_key_value(path).map(|(_, entry)| entry)
+    }
+
+    /// The regular file at a path, which is no link to one.
+    #[must_use]
+    pub fn file(&self, path: &NodePath) -> Option<&File> {
+        match self.get(path)? {
+            Entry::File(file) => Some(file),
+            _ => None,
+        }
     }
 
     /// What lies at a path, to be changed.

@@ -68,8 +68,8 @@ fn search(text: &str, depth: usize) -> Vec<(usize, Vec<u8>)> {
     }
     // What is covered ends a run, and is not looked at twice: a file of certificates is covered nearly whole.
     let mut from = 0;
-    let rest = covered.iter().map(|c| (c.start, c.end));
-    for (start, end) in rest.chain([(text.len(), text.len())]) {
+    covered.push(text.len()..text.len());
+    for Range { start, end } in covered {
         for run in runs(&text[from..start]) {
             let packed: Vec<u8> = run.iter().map(|(_, b)| *b).collect();
             let of_run = in_run(&packed, depth);

@@ -164,6 +164,7 @@ impl Kubeconfig {
     fn doc(&self) -> Document {
         self.doc.named(&self.file)
     }
+
     /// The text as it was given.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -313,7 +314,7 @@ fn collect_secrets(doc: &Document, node: &Node, places: &mut Vec<Place>) {
     }
 }
 
-/// Reads a list of named entries, whose names must differ. The reader gets the name, what lies
+/// Reads a list of named entries, whose names must differ. The reader gets the name, and what lies
 /// under `inner`.
 fn named<T>(
     doc: &Document,

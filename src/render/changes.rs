@@ -14,7 +14,7 @@ use crate::layout::{self, unit_of};
 use crate::names::{NodeName, NodePath};
 use crate::phases::{Act, Done};
 use crate::rotation::{Rotation, references};
-use crate::state::{Entry, File, Process, State};
+use crate::state::{File, Process, State, address};
 
 /// One action on a set of nodes.
 struct Action {
@@ -112,13 +112,13 @@ pub fn checks(rotation: &Rotation, done: &[Arc<Done>]) -> Changes {
     let mut alike: Alike<Option<Looks>> = FxHashMap::default();
     for (node, paths) in touched {
         for path in paths {
-            let looks = file_at(&rotation.start, &node, &path).map(Looks::of);
+            let looks = rotation.start.nodes[&node].files.file(&path).map(Looks::of);
             alike.entry((path, looks)).or_default().push(node.clone());
         }
     }
     let mut merged: BTreeMap<What, BTreeSet<NodeName>> = BTreeMap::new();
     for ((path, _), nodes) in alike {
-        let file = file_at(&rotation.start, &nodes[0], &path);
+        let file = rotation.start.nodes[&nodes[0]].files.file(&path);
         let what = What::Check {
             there: file.map(|f| (f.mode, f.owner.clone())),
             pre: file.map_or_else(|| "absent".to_owned(), hash),
@@ -166,7 +166,8 @@ fn of_step(rotation: &Rotation, step: usize, before: &State, after: &State) -> R
     let mut alike: Alike<(bool, [Option<Looks>; 2])> = FxHashMap::default();
     for (node, paths) in after.changed_files(before) {
         for path in paths {
-            let looks = [before, after].map(|state| file_at(state, &node, &path).map(Looks::of));
+            let looks =
+                [before, after].map(|state| state.nodes[&node].files.file(&path).map(Looks::of));
             let restarts = manifests.contains(&(&node, &path));
             let nodes = alike.entry((path, (restarts, looks))).or_default();
             nodes.push(node.clone());
@@ -234,8 +235,9 @@ fn file_change(
     before: &State,
     after: &State,
 ) -> What {
-    let pre = file_at(before, node, path).map_or_else(|| "absent".to_owned(), hash);
-    let Some(file) = file_at(after, node, path) else {
+    let pre = before.nodes[node].files.file(path);
+    let pre = pre.map_or_else(|| "absent".to_owned(), hash);
+    let Some(file) = after.nodes[node].files.file(path) else {
         return What::Remove {
             path: path.clone(),
             pre,
@@ -258,14 +260,6 @@ fn file_change(
     }
 }
 
-/// The regular file at a path of a node, which is no link to one.
-fn file_at<'s>(state: &'s State, node: &NodeName, path: &NodePath) -> Option<&'s File> {
-    match state.nodes.get(node)?.files.get(path)? {
-        Entry::File(file) => Some(file),
-        _ => None,
-    }
-}
-
 /// Nodes on which the same happens to a path.
 type Alike<K> = FxHashMap<(NodePath, K), Vec<NodeName>>;
 
@@ -281,7 +275,7 @@ struct Looks {
 impl Looks {
     fn of(file: &File) -> Looks {
         Looks {
-            text: file.text.as_ptr() as usize,
+            text: address(&file.text),
             mode: file.mode,
             owner: file.owner.clone(),
         }

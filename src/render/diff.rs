@@ -18,7 +18,7 @@ use crate::names::{NodeName, NodePath};
 use crate::parallel;
 use crate::phases::Done;
 use crate::rotation::Rotation;
-use crate::state::{Entry, ObjectId, State};
+use crate::state::{ObjectId, State, address};
 
 /// One section of a phase's diff: one change, with everything that it is made to.
 pub struct Section {
@@ -103,11 +103,10 @@ const NARROW_CONTEXT: usize = 1;
 /// Changed files: for each path the change on each node.
 fn files(before: &State, after: &State) -> BTreeMap<NodePath, BTreeMap<NodeName, Change>> {
     let mut out: BTreeMap<NodePath, BTreeMap<NodeName, Change>> = BTreeMap::new();
-    let text =
-        |state: &State, node: &NodeName, path: &NodePath| match state.nodes[node].files.get(path) {
-            Some(Entry::File(file)) => Some(file.text.clone()),
-            _ => None,
-        };
+    let text = |state: &State, node: &NodeName, path: &NodePath| {
+        let file = state.nodes[node].files.file(path);
+        file.map(|file| file.text.clone())
+    };
     for (node, paths) in after.changed_files(before) {
         for path in paths {
             let change = (text(before, &node, &path), text(after, &node, &path));
@@ -144,7 +143,7 @@ fn grouped(
     let mut distinct: FxHashMap<[usize; 2], usize> = FxHashMap::default();
     let mut alike: Vec<(&Change, Vec<&NodeName>)> = Vec::new();
     for (node, change) in changes {
-        let lies_at = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |t| t.as_ptr() as usize);
+        let lies_at = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |t| address(t));
         let texts = [lies_at(&change.0), lies_at(&change.1)];
         let index = *distinct.entry(texts).or_insert_with(|| {
             alike.push((change, Vec::new()));

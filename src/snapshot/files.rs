@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{once, once_shared, read_text};
+use super::{once, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
@@ -196,7 +196,7 @@ impl Line {
             .at(Place::start_of(&file_label)));
         }
         let file = File {
-            text: once_shared(texts, text.clone()),
+            text: once(texts, text.clone()),
             mode,
             owner: once(texts, owner),
         };

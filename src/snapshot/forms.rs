@@ -229,16 +229,8 @@ fn is_text(word: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::strict::Strict;
+    use super::super::objects::only_item as parse;
     use super::*;
-
-    fn parse(text: &str) -> Option<Value> {
-        let Value::Array(mut items) = serde_yaml::from_str::<Strict>(text).ok()?.0 else {
-            return None;
-        };
-        let only = items.pop()?;
-        items.is_empty().then_some(only)
-    }
 
     const POD: &str = "\
 - apiVersion: v1

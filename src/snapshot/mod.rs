@@ -227,15 +227,9 @@ fn called(named: &str, mut error: Diagnostic) -> Diagnostic {
 }
 
 /// A text as it is kept, whoever read it first.
-fn once(texts: &Mutex<Texts>, text: &str) -> Arc<str> {
+fn once(texts: &Mutex<Texts>, text: impl AsRef<str> + Into<Arc<str>>) -> Arc<str> {
     let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
     texts.keep(text)
-}
-
-/// The same for a text that is shared already.
-fn once_shared(texts: &Mutex<Texts>, text: Arc<str>) -> Arc<str> {
-    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
-    texts.keep_this(text)
 }
 
 fn node_missing(name: &NodeName, declared: &NodeSpec) -> Diagnostic {

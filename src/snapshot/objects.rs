@@ -166,8 +166,7 @@ impl List {
         around.get("items")?.as_array()?;
         let mut out = Vec::new();
         let (mut begin, mut number, mut seen) = (0, 0, 0);
-        let starts = body[..end].match_indices("\n- ").map(|(at, _)| at + 1);
-        for next in starts.chain([end]) {
+        for next in ends_of_items(&body[..end]) {
             seen += 1;
             if next - begin >= SHARE || next == end {
                 out.push(Items {
@@ -255,6 +254,12 @@ fn after_items(body: &str) -> usize {
     ends.next().unwrap_or(body.len())
 }
 
+/// Where each of some items ends.
+fn ends_of_items(items: &str) -> impl Iterator<Item = usize> {
+    let starts = items.match_indices("\n- ").map(|(at, _)| at + 1);
+    starts.chain([items.len()])
+}
+
 fn document(text: &str) -> Result<Value, serde_yaml::Error> {
     serde_yaml::from_str(text).map(|Strict(value)| value)
 }
@@ -294,10 +299,9 @@ fn read_share(
     forms: &Forms,
     others: &BTreeMap<ObjectId, Arc<Value>>,
 ) -> Option<Objects> {
-    let starts = share.text.match_indices("\n- ").map(|(at, _)| at + 1);
     let mut begin = 0;
     let mut out = Vec::with_capacity(share.numbers.len());
-    for (end, index) in starts.chain([share.text.len()]).zip(share.numbers.clone()) {
+    for (end, index) in ends_of_items(share.text).zip(share.numbers.clone()) {
         let text = &share.text[begin..end];
         let item = forms.value(text, only_item).or_else(|| only_item(text))?;
         out.push(share.list.object(index, item, others).ok()?);
@@ -307,7 +311,7 @@ fn read_share(
 }
 
 /// The item of a list that has one.
-fn only_item(text: &str) -> Option<Value> {
+pub fn only_item(text: &str) -> Option<Value> {
     let Value::Array(mut items) = document(text).ok()? else {
         return None;
     };

@@ -20,7 +20,7 @@ use crate::edit::kubeconfig::{CaSource, CertSource, Kubeconfig};
 use crate::edit::manifest::Manifest;
 use crate::layout::{self, Kubelet, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
-use crate::state::{Entry, File, Node, State};
+use crate::state::{Entry, File, Node, State, address};
 
 /// Flags that name files, by program.
 const FILE_FLAGS: [(Program, &str); 48] = [
@@ -332,7 +332,7 @@ impl<'a> Artifacts<'a> {
         text: &'a str,
         label: impl FnOnce() -> String,
     ) -> Result<Option<Rc<View>>> {
-        let address = text.as_ptr() as usize;
+        let address = address(text);
         if let Some(known) = self.views_by_address.get(&address) {
             return Ok(known.clone());
         }
@@ -409,7 +409,7 @@ impl<'a> Artifacts<'a> {
             let why = format!("{} is not there", snapshot_file(node, path));
             return Ok(self.judge.trust(Trust::Absent(why)));
         };
-        let address = (file.text.as_ptr() as usize, false);
+        let address = (address(&file.text), false);
         if let Some(known) = self.by_address.get(&address) {
             return Ok(*known);
         }
@@ -435,7 +435,7 @@ impl<'a> Artifacts<'a> {
             let why = format!("{} is not there", snapshot_file(node, path));
             return Ok(self.judge.credential(Credential::Absent(why)));
         };
-        let address = (file.text.as_ptr() as usize, true);
+        let address = (address(&file.text), true);
         if let Some(known) = self.by_address.get(&address) {
             return Ok(*known);
         }
