@@ -1901,10 +1901,13 @@ fn the_neighbours_and_acknowledgements_are_asked() {
         );
         // A pod is reported ready some seconds after its process answers: that is waited for.
         let static_pods = cluster.join("static-pods");
+        // So is one that is not there while its kubelet gives it to the API anew.
         put(&static_pods, "cp-2 etcd-cp-2 False\n");
         let ready = std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_secs(1));
-            put(&static_pods, "cp-2 etcd-cp-2 True\n");
+            for pods in ["", "cp-2 etcd-cp-2 True\n"] {
+                std::thread::sleep(std::time::Duration::from_secs(3));
+                put(&static_pods, pods);
+            }
         });
         let output = with_api(&["--timeout", "60"]);
         ready.join().expect("the file is written");
@@ -1985,7 +1988,7 @@ fn nobody_can_vouch_for_a_node_that_is_seen_not_to_be_ready() {
         ] {
             api(nodes, pods);
             let wanted = ["  cp-2: the API knows no pod", "then add --i-checked"];
-            says(&run("apply", &["--timeout", "60"]), 20, &wanted);
+            says(&run("apply", &["--timeout", "1"]), 20, &wanted);
         }
         says(&run("apply", &sure), 0, &["is done"]);
         says(&run("rollback", &sure), 0, &["rolled back"]);

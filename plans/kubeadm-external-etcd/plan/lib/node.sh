@@ -314,11 +314,12 @@ others_ready() {
   key "$phase" serial
   [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^(static-pod|unit):/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
-  began=$(date +%s) waiting=''
+  began=$(date +%s) waiting='' patience=15
+  [ "$timeout" -gt "$patience" ] || patience=$timeout
   until look_at_others; do
-    patience=$timeout
-    # whoever has looked already need not wait long for an answer that may never come
-    [ "$checked" = 0 ] || [ -n "$bad" ] || [ "$timeout" -le 15 ] || patience=15
+    # whoever has looked already need not wait long for an answer that may never come, nor anybody for a pod that may not
+    # exist: a kubelet that gives a changed pod of its own to the API anew is done in seconds
+    if [ -n "$bad" ] || [ "$checked:$asked" = 0:answer ]; then patience=$timeout; fi
     if given others-not-ready || [ "$dry" = 1 ] || [ -z "$bad$asked" ] || [ $(($(date +%s) - began)) -ge "$patience" ]; then
       accept_others
       return 0
@@ -342,8 +343,8 @@ add: --ack others-not-ready"
 See that they are, then add --i-checked"
 }
 
-# look_at_others: sets `bad` to what is seen not to be ready, `unseen` to what cannot be seen, and `asked` if asking again
-# may help; status 0 when all is well
+# look_at_others: sets `bad` to what is seen not to be ready, `unseen` to what cannot be seen, and `asked`, if asking
+# again may help, to what may come: an `answer` or a `pod`; status 0 when all is well
 look_at_others() {
   bad='' unseen='' asked=''
   key "$phase" etcd-members
@@ -362,7 +363,7 @@ look_at_api() {
     return 0
   fi
   if ! ask_others >"$work/others" 2>"$work/why"; then
-    [ $# = 1 ] || { asked=1 && unseen="$unseen$nl  control planes: kubectl says $(sed '$!d' "$work/why" | visible)"; }
+    [ $# = 1 ] || { asked=answer && unseen="$unseen$nl  control planes: kubectl says $(sed '$!d' "$work/why" | visible)"; }
     return 0
   fi
   # the Node is ready as long as its kubelet is, whatever has become of the pods
@@ -370,8 +371,10 @@ look_at_api() {
   ! awk -F'\t' '$5 == "restart" && $6 ~ /^static-pod:/ { found = 1 } END { exit !found }' "$work/actions" || what=pod
   bad=$bad$(awk -v me="$node" '$1 != me && $NF != "True" { printf "\n  %s %s %s", $1, $2, ($NF == $2 ? "unknown" : $NF) }' "$work/others")
   for other; do
-    [ "$other" = "$node" ] || NAME=$other awk -v what="$what" '$1 == ENVIRON["NAME"] && (what == "any" || $2 != "node") { found = 1 } END { exit !found }' "$work/others" ||
+    [ "$other" = "$node" ] || NAME=$other awk -v what="$what" '$1 == ENVIRON["NAME"] && (what == "any" || $2 != "node") { found = 1 } END { exit !found }' "$work/others" || {
+      asked=${asked:-pod}
       unseen="$unseen$nl  $other: the API knows no pod of the control plane on it$([ "$what" = pod ] || echo ', and no Node of this name with its label')"
+    }
   done
 }
 
@@ -388,7 +391,7 @@ look_at_members() {
     if [ -z "$pid" ] || [ "${member#*=}" = - ] || ! command -v curl >/dev/null 2>&1; then
       unseen="$unseen$nl  etcd on ${member%%=*}: that takes curl, an etcd that runs here and an https URL of the member"
     elif ! member_healthy "$pid" "${member#*=}"; then
-      asked=1 bad="$bad$nl  ${member%%=*}: $seen"
+      asked=answer bad="$bad$nl  ${member%%=*}: $seen"
     fi
   done
 }
