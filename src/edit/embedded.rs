@@ -13,6 +13,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::diagnostic::Place;
+use crate::edit::pem;
 use crate::memo::Memo;
 
 /// A certificate that was found.
@@ -56,6 +57,46 @@ pub fn find_embedded_certificates(text: &str, file: &str) -> Vec<Found> {
 #[must_use]
 pub fn holds_certificate(text: &str) -> bool {
     text.len() >= SHORTEST && !search(text, DEPTH).is_empty()
+}
+
+/// Whether `bytes` are certificates and nothing else: PEM or DER, as they are or in base64.
+#[must_use]
+pub fn are_only_certificates(bytes: &[u8]) -> bool {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=DEPTH {
+        if is_der_only(&bytes) || is_pem_only(&bytes) {
+            return true;
+        }
+        bytes.retain(|b| !b.is_ascii_whitespace());
+        match LENIENT.decode(&bytes) {
+            Ok(decoded) => bytes = decoded,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn is_der_only(mut bytes: &[u8]) -> bool {
+    let whole = bytes.len();
+    while let Some(certificate) = certificate_at(bytes) {
+        bytes = &bytes[certificate.len()..];
+    }
+    bytes.is_empty() && whole > 0
+}
+
+fn is_pem_only(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(blocks) = pem::blocks(text, "") else {
+        return false;
+    };
+    let starts = blocks.iter().map(|b| b.range.start).chain([text.len()]);
+    let ends = [0].into_iter().chain(blocks.iter().map(|b| b.range.end));
+    let mut between = ends.zip(starts).map(|(end, start)| &text[end..start]);
+    !blocks.is_empty()
+        && between.all(|text| text.trim().is_empty())
+        && blocks.iter().all(|b| is_der_only(&b.der))
 }
 
 /// Certificates with the offsets of their text.

@@ -18,7 +18,7 @@ use super::light::lightened;
 use super::read_text;
 use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::embedded;
+use crate::edit::embedded::are_only_certificates;
 use crate::input::{MAX_FILE, MAX_LIST, why};
 use crate::names;
 use crate::parallel;
@@ -326,22 +326,30 @@ fn read_whole(list: &List, others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Ob
         .collect()
 }
 
-/// Of a Secret, the collector leaves certificates and references to what it withheld.
+/// Of a Secret, the collector leaves certificates, short annotations and references to what it withheld: what is longer
+/// or holds a brace may be a copy of the whole Secret, as kubectl and Helm keep it.
 fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
-    let values = ["data", "stringData"]
-        .iter()
-        .filter_map(|field| secret.get(field)?.as_object())
-        .flat_map(|map| map.values().filter_map(Value::as_str));
-    for value in values {
-        let public = value.is_empty()
-            || value.starts_with("carota-kept:")
-            || !embedded::find_embedded_certificates(value, label).is_empty();
-        if !public {
+    let private = |place: &str, is_public: fn(&str) -> bool| {
+        let values = secret.pointer(place)?.as_object()?.values();
+        let mut values = values.filter_map(Value::as_str);
+        values.find(|v| !v.is_empty() && !v.starts_with("carota-kept:") && !is_public(v))
+    };
+    let certificates = |value: &str| are_only_certificates(value.as_bytes());
+    let short = |value: &str| value.len() <= 253 && !value.contains('{');
+    for (what, found) in [
+        ("the value of a Secret", private("/data", certificates)),
+        (
+            "the value of a Secret",
+            private("/stringData", certificates),
+        ),
+        (
+            "an annotation of a Secret that may be a copy of it",
+            private("/metadata/annotations", short),
+        ),
+    ] {
+        if let Some(value) = found {
             let at = text.find(value).unwrap_or(0);
-            return Err(disclosed(
-                "the value of a Secret",
-                Place::at(label, text, at),
-            ));
+            return Err(disclosed(what, Place::at(label, text, at)));
         }
     }
     Ok(())

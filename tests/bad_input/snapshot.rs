@@ -383,11 +383,40 @@ fn the_value_of_a_secret_is_refused_and_not_quoted() {
         .lines()
         .find(|l| l.contains("token-secret: carota-kept:"))
         .unwrap();
-    for value in [BASE64.encode("0123456789abcdef"), BASE64.encode(&private)] {
+    let beside = format!(
+        "clusters: {}\ntoken: 0123456789abcdef\n",
+        Case::new().text(&on("cp-1", "/etc/kubernetes/pki/ca.crt"))
+    );
+    for value in [
+        BASE64.encode("0123456789abcdef"),
+        BASE64.encode(&private),
+        BASE64.encode(&beside),
+        BASE64.encode(BASE64.encode(&beside)),
+    ] {
         let said = Case::new()
             .edit(secrets, kept, &format!("    token-secret: {value}"))
             .refused(Code::PrivateInSnapshot, secrets, &value);
         assert!(!said.contains(&value));
+    }
+}
+
+#[test]
+fn a_copy_of_a_secret_in_its_annotations_is_refused_and_not_quoted() {
+    let secrets = "snapshot/cluster/secrets.yaml";
+    let text = Case::new().text(secrets);
+    let metadata = text.lines().find(|l| *l == "  metadata:").unwrap();
+    for value in [
+        "'{\"data\": {\"token\": \"c2VjcmV0\"}}'".to_owned(),
+        "c2VjcmV0".repeat(40),
+    ] {
+        let annotations = format!("{metadata}\n    annotations:\n      x: {value}");
+        let bare = value.trim_matches('\'');
+        let said = Case::new().edit(secrets, metadata, &annotations).refused(
+            Code::PrivateInSnapshot,
+            secrets,
+            bare,
+        );
+        assert!(!said.contains("c2VjcmV0"));
     }
 }
 
