@@ -2,7 +2,7 @@
 //! were. Knows nothing of what is done.
 
 use std::num::NonZero;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -21,12 +21,11 @@ pub fn map<'a, T: Sync, R: Send>(
 }
 
 /// Both results; the two are made at the same time.
-pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
-    thread::scope(|scope| {
-        let first = scope.spawn(first);
-        let second = second();
-        (joined(first), second)
-    })
+pub fn both<A: Send, B: Send>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    rayon::join(first, second)
 }
 
 /// What `make` gives, and what `work` makes of each item that `make` hands over meanwhile, in their
@@ -35,43 +34,27 @@ pub fn pipeline<T: Send, A, R: Send>(
     make: impl FnOnce(&mut dyn FnMut(T)) -> A,
     work: impl Fn(T) -> R + Sync,
 ) -> (A, Vec<R>) {
-    let (sender, receiver) = mpsc::channel();
-    let receiver = Mutex::new(receiver);
-    let next = || {
-        let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        receiver.recv().ok()
-    };
-    let worker = || {
-        let items = std::iter::from_fn(next);
-        items
-            .map(|(number, item)| (number, work(item)))
-            .collect::<Vec<(usize, R)>>()
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(worker)).collect();
-        let mut count = 0;
-        // Nobody listens any more only after a panic, which comes up where the worker is joined.
-        let out = make(&mut |item| {
-            drop(sender.send((count, item)));
+    let done = Mutex::new(Vec::new());
+    let out = rayon::in_place_scope(|scope| {
+        let mut count = 0_usize;
+        make(&mut |item| {
+            let (number, done, work) = (count, &done, &work);
             count += 1;
-        });
-        drop(sender);
-        let mut done: Vec<(usize, R)> = workers.into_iter().flat_map(joined).collect();
-        done.sort_unstable_by_key(|(number, _)| *number);
-        (out, done.into_iter().map(|(_, result)| result).collect())
-    })
+            scope.spawn(move |_| {
+                let result = work(item);
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.push((number, result));
+            });
+        })
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(number, _)| *number);
+    (out, done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Frees on another core what takes long to free. Nobody waits for it.
 pub fn let_go<T: Send + 'static>(value: T) {
     rayon::spawn(move || drop(value));
-}
-
-/// A panic goes on where the thread is waited for.
-fn joined<R>(thread: thread::ScopedJoinHandle<'_, R>) -> R {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

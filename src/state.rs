@@ -78,32 +78,35 @@ pub enum Entry {
 }
 
 /// What lies at the paths of a node, in the order of the paths. A list takes a third of a tree's room, and each
-/// state of thousands of nodes has its own.
+/// state of thousands of nodes has its own; the paths are the same one list until one is added or taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files(Vec<(NodePath, Entry)>);
+pub struct Files {
+    paths: Arc<[NodePath]>,
+    entries: Vec<Entry>,
+}
 
 impl Files {
     fn find(&self, path: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(at, _)| at.as_str().cmp(path))
+        self.paths.binary_search_by(|at| at.as_str().cmp(path))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// The path as it is kept here, and what lies there.
     #[must_use]
     pub fn get_key_value(&self, path: &NodePath) -> Option<(&NodePath, &Entry)> {
-        let (path, entry) = self.0.get(self.find(path.as_str()).ok()?)?;
-        Some((path, entry))
+        let at = self.find(path.as_str()).ok()?;
+        Some((&self.paths[at], &self.entries[at]))
     }
 
     /// What lies at a path.
@@ -124,7 +127,7 @@ impl Files {
     /// What lies at a path, to be changed.
     pub fn get_mut(&mut self, path: &NodePath) -> Option<&mut Entry> {
         let at = self.find(path.as_str()).ok()?;
-        Some(&mut self.0[at].1)
+        Some(&mut self.entries[at])
     }
 
     /// Whether anything lies at a path.
@@ -136,9 +139,14 @@ impl Files {
     /// Puts something at a path, and gives what lay there.
     pub fn insert(&mut self, path: NodePath, entry: Entry) -> Option<Entry> {
         match self.find(path.as_str()) {
-            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, entry)),
+            Ok(at) => Some(std::mem::replace(&mut self.entries[at], entry)),
             Err(at) => {
-                self.0.insert(at, (path, entry));
+                let (before, after) = self.paths.split_at(at);
+                let before = before.iter().cloned();
+                self.paths = before.chain([path]).chain(after.iter().cloned()).collect();
+                // A list grows by an entry or two, and thousands of nodes have one.
+                self.entries.reserve_exact(1);
+                self.entries.insert(at, entry);
                 None
             }
         }
@@ -147,35 +155,39 @@ impl Files {
     /// Takes away what lies at a path.
     pub fn remove(&mut self, path: &NodePath) -> Option<Entry> {
         let at = self.find(path.as_str()).ok()?;
-        Some(self.0.remove(at).1)
+        let (before, after) = self.paths.split_at(at);
+        self.paths = before.iter().chain(&after[1..]).cloned().collect();
+        Some(self.entries.remove(at))
     }
 
     /// The paths and what lies there.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&NodePath, &Entry)> {
-        self.0.iter().map(|(path, entry)| (path, entry))
+        self.paths.iter().zip(&self.entries)
     }
 
     /// The paths.
     pub fn keys(&self) -> impl Iterator<Item = &NodePath> {
-        self.0.iter().map(|(path, _)| path)
+        self.paths.iter()
     }
 
     /// What lies there, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.0.iter_mut().map(|(_, entry)| entry)
+        self.entries.iter_mut()
     }
 
     /// The paths from this text on, and what lies there.
     fn starting_at(&self, text: &str) -> impl Iterator<Item = (&NodePath, &Entry)> + use<'_> {
         let (Ok(first) | Err(first)) = self.find(text);
-        self.0[first..].iter().map(|(path, entry)| (path, entry))
+        self.paths[first..].iter().zip(&self.entries[first..])
     }
 }
 
 impl From<BTreeMap<NodePath, Entry>> for Files {
     fn from(files: BTreeMap<NodePath, Entry>) -> Files {
-        Files(files.into_iter().collect())
+        let (paths, entries): (Vec<_>, _) = files.into_iter().unzip();
+        let paths = paths.into();
+        Files { paths, entries }
     }
 }
 
@@ -565,7 +577,7 @@ impl Draft {
             None => File {
                 text,
                 mode,
-                owner: owner.into(),
+                owner: self.written.keep(owner),
             },
         };
         if let Some(files) = self.state.nodes.get_mut(node) {

@@ -920,7 +920,7 @@ fn every_worker_of_a_fleet_is_proven_by_its_own_certificates() {
     for number in 1..=workers {
         let kubelet = format!("kubelet on node{number:04}");
         let edges = proof.edges.iter();
-        assert!(edges.filter(|edge| edge.client == kubelet).count() >= 1);
+        assert!(edges.filter(|edge| *edge.client == *kubelet).count() >= 1);
     }
     let more = |workers| {
         let folder = tempfile::tempdir().unwrap();

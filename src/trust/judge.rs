@@ -151,7 +151,7 @@ pub struct Judge {
     set_numbers: HashMap<Vec<usize>, SetId>,
     verified: HashMap<(CredentialId, String, RoleId), Option<VerifyError>>,
     verdicts: HashMap<(TrustId, CredentialId, RoleId), Option<String>>,
-    judged: HashMap<(SetId, SetId, RoleId), Option<Failure>>,
+    judged: HashMap<(SetId, SetId, RoleId), Option<Box<Failure>>>,
 }
 
 impl Judge {
@@ -317,7 +317,7 @@ impl Judge {
     /// Whether every trust of one set accepts every credential of the other.
     pub fn judge(&mut self, trusts: SetId, credentials: SetId, role: RoleId) -> Option<Failure> {
         if let Some(known) = self.judged.get(&(trusts, credentials, role)) {
-            return known.clone();
+            return known.as_deref().cloned();
         }
         let mut failures = Vec::new();
         for trust in self.sets[trusts].clone() {
@@ -339,7 +339,7 @@ impl Judge {
             )
         });
         self.judged
-            .insert((trusts, credentials, role), found.clone());
+            .insert((trusts, credentials, role), found.clone().map(Box::new));
         found
     }
 

@@ -32,6 +32,7 @@ mod timeline;
 pub mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -80,11 +81,11 @@ pub struct EdgeFacts {
     /// Its kind.
     pub kind: &'static str,
     /// Who dials.
-    pub client: String,
+    pub client: Arc<str>,
     /// Who is dialled.
-    pub server: String,
+    pub server: Arc<str>,
     /// By which name.
-    pub dialled: Option<String>,
+    pub dialled: Option<Arc<str>>,
 }
 
 /// A phase of the timeline.

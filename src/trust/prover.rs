@@ -439,9 +439,9 @@ impl<'c, 't> Prover<'c, 't> {
         };
         let broken = BrokenEdge {
             kind: edge.kind.as_str(),
-            client: edge.client.clone(),
-            server: edge.server.clone(),
-            dialled: edge.dialled.clone(),
+            client: edge.client.to_string(),
+            server: edge.server.to_string(),
+            dialled: edge.dialled.as_deref().map(str::to_owned),
             direction,
             phase: moment.phase,
             phase_name: moment.phase_name.clone(),

@@ -34,9 +34,9 @@ impl Reader<'_, '_> {
             let server = &self.api_servers[at];
             self.push(Edge {
                 kind: client.kind,
-                client: client.name.clone(),
-                server: format!("API server on {}", server.at.node),
-                dialled: Some(name.to_owned()),
+                client: client.name.as_str().into(),
+                server: format!("API server on {}", server.at.node).into(),
+                dialled: Some(name.into()),
                 of_server: Some(Check {
                     trust: client.trust,
                     credential: server.serving,

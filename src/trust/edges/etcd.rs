@@ -77,9 +77,9 @@ impl Reader<'_, '_> {
         let (role, client_role) = (self.server_role(dialled), self.client_role());
         self.push(Edge {
             kind,
-            client,
-            server: format!("etcd on {}", server.node),
-            dialled: Some(dialled.to_owned()),
+            client: client.into(),
+            server: format!("etcd on {}", server.node).into(),
+            dialled: Some(dialled.into()),
             of_server: Some(Check {
                 trust,
                 credential: serving,

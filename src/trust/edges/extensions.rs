@@ -154,9 +154,9 @@ impl<'a> Reader<'_, 'a> {
         for credential in servers {
             self.push(Edge {
                 kind,
-                client: client.clone(),
-                server: format!("{name} for {by}"),
-                dialled: Some(name.to_owned()),
+                client: client.as_str().into(),
+                server: format!("{name} for {by}").into(),
+                dialled: Some(name.into()),
                 of_server: Some(Check {
                     trust,
                     credential,

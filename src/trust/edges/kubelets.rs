@@ -135,9 +135,9 @@ impl Reader<'_, '_> {
             let (client_role, role) = (self.client_role(), self.server_role(&name));
             self.push(Edge {
                 kind: Kind::ApiserverKubelet,
-                client: format!("API server on {server}"),
-                server: format!("kubelet on {node}"),
-                dialled: Some(name),
+                client: format!("API server on {server}").into(),
+                server: format!("kubelet on {node}").into(),
+                dialled: Some(name.into()),
                 of_server: Some(Check {
                     trust,
                     credential: serving,
@@ -217,9 +217,9 @@ impl Reader<'_, '_> {
             }
             self.push(Edge {
                 kind: Kind::PodsKubelet,
-                client: name.to_owned(),
-                server: format!("kubelet on {node}"),
-                dialled: Some(address),
+                client: name.into(),
+                server: format!("kubelet on {node}").into(),
+                dialled: Some(address.into()),
                 of_server: Some(Check {
                     trust,
                     credential,

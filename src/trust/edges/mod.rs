@@ -24,7 +24,7 @@ use crate::diagnostic::Result;
 use crate::layout::{Kubelet, Program};
 use crate::names::{NodeName, NodePath};
 use crate::spec::{Role as NodeRole, Version};
-use crate::state::{ObjectId, Process, State};
+use crate::state::{ObjectId, Process, State, Texts};
 
 use workloads::Workload;
 pub use workloads::workloads;
@@ -113,11 +113,11 @@ pub struct Edge {
     /// Its kind.
     pub kind: Kind,
     /// Who dials.
-    pub client: String,
+    pub client: Arc<str>,
     /// Who is dialled.
-    pub server: String,
+    pub server: Arc<str>,
     /// By which name.
-    pub dialled: Option<String>,
+    pub dialled: Option<Arc<str>>,
     /// The client verifies the server.
     pub of_server: Option<Check>,
     /// The server verifies the client.
@@ -180,6 +180,8 @@ pub struct Reader<'r, 'a> {
     places: HashMap<&'a NodeName, usize>,
     next: Place,
     edges: Placed,
+    /// Who dials and is dialled: thousands of edges name the same.
+    texts: Texts,
     weaknesses: BTreeSet<String>,
 }
 
@@ -207,6 +209,7 @@ pub fn read(
         places: start.nodes.keys().zip(0..).collect(),
         next: (0, 0, 0),
         edges: Vec::new(),
+        texts: Texts::default(),
         weaknesses: BTreeSet::new(),
     };
     reader.find_hosts();
@@ -262,7 +265,10 @@ impl Reader<'_, '_> {
         self.share.has(place.unwrap_or(0), self.places.len())
     }
 
-    fn push(&mut self, edge: Edge) {
+    fn push(&mut self, mut edge: Edge) {
+        edge.client = self.texts.keep(edge.client);
+        edge.server = self.texts.keep(edge.server);
+        edge.dialled = edge.dialled.map(|name| self.texts.keep(name));
         self.edges.push((self.next, edge));
         self.next.2 += 1;
     }
@@ -316,8 +322,8 @@ impl Reader<'_, '_> {
         let role = self.client_role();
         self.push(Edge {
             kind,
-            client,
-            server,
+            client: client.into(),
+            server: server.into(),
             dialled: None,
             of_server: None,
             of_client: Some(Check {
