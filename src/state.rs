@@ -386,6 +386,22 @@ impl<K, V> From<BTreeMap<K, V>> for Shared<K, V> {
     }
 }
 
+impl<K: Ord, V> Shared<K, V> {
+    /// The entries, each with what `before` has in its place; nothing where both are one and the same map.
+    fn beside<'m>(
+        &'m self,
+        before: &'m Shared<K, V>,
+    ) -> impl Iterator<Item = (&'m K, &'m V, Option<&'m V>)> {
+        let mut old = before.iter().peekable();
+        let entries = (!Arc::ptr_eq(&self.0, &before.0)).then(|| self.iter());
+        entries.into_iter().flatten().map(move |(key, value)| {
+            while old.next_if(|(at, _)| *at < key).is_some() {}
+            let same = old.next_if(|(at, _)| *at == key);
+            (key, value, same.map(|(_, old)| old))
+        })
+    }
+}
+
 impl<K, V> Deref for Shared<K, V> {
     type Target = BTreeMap<K, V>;
 
@@ -486,12 +502,12 @@ impl State {
         self.started.get(process).copied().unwrap_or(0)
     }
 
-    /// What changed on the nodes since `before`: for each node the paths whose entry differs.
+    /// What changed on the nodes since `before`, which has the same ones: for each node the paths whose entry differs.
     #[must_use]
     pub fn changed_files(&self, before: &State) -> BTreeMap<NodeName, BTreeSet<NodePath>> {
         let mut out = BTreeMap::new();
-        for (name, node) in &self.nodes {
-            let changed = node.changed_since(&before.nodes[name]);
+        for (name, node, old) in self.nodes.beside(&before.nodes) {
+            let changed = old.map_or_else(BTreeSet::new, |old| node.changed_since(old));
             if !changed.is_empty() {
                 out.insert(name.clone(), changed);
             }
@@ -502,10 +518,9 @@ impl State {
     /// Whether anything changed since `before`, or a process started.
     #[must_use]
     pub fn differs_from(&self, before: &State) -> bool {
-        let mut nodes = self.nodes.iter();
-        nodes.any(|(name, node)| {
-            let old = &before.nodes[name];
-            !Arc::ptr_eq(node, old) && node.files != old.files
+        let mut nodes = self.nodes.beside(&before.nodes);
+        nodes.any(|(_, node, old)| {
+            old.is_none_or(|old| !Arc::ptr_eq(node, old) && node.files != old.files)
         }) || !self.changed_objects(before).is_empty()
             || !self.changed_users(before).is_empty()
             || !self.restarted_since(before).is_empty()
@@ -514,11 +529,11 @@ impl State {
     /// The objects that differ from those of `before`.
     #[must_use]
     pub fn changed_objects(&self, before: &State) -> Vec<ObjectId> {
-        let changed = |id: &&ObjectId| match (self.objects.get(*id), before.objects.get(*id)) {
-            (Some(new), Some(old)) => !Arc::ptr_eq(new, old) && new != old,
-            (new, old) => new.is_some() != old.is_some(),
-        };
-        self.objects.keys().filter(changed).cloned().collect()
+        let objects = self.objects.beside(&before.objects);
+        let changed = objects.filter(|(_, object, old)| {
+            old.is_none_or(|old| !Arc::ptr_eq(object, old) && *object != old)
+        });
+        changed.map(|(id, ..)| id.clone()).collect()
     }
 
     /// The users whose kubeconfig differs from that of `before`.
@@ -534,11 +549,9 @@ impl State {
     /// The processes that started on the way from `before`.
     #[must_use]
     pub fn restarted_since(&self, before: &State) -> BTreeSet<Process> {
-        self.started
-            .iter()
-            .filter(|(process, at)| before.started.get(*process) != Some(*at))
-            .map(|(process, _)| process.clone())
-            .collect()
+        let processes = self.started.beside(&before.started);
+        let started = processes.filter(|(_, at, old)| *old != Some(at));
+        started.map(|(process, ..)| process.clone()).collect()
     }
 }
 

@@ -155,6 +155,49 @@ fn what_a_control_planes_own_restarts_take_away_is_named() {
     assert_eq!(named("kubeadm-1.20", starting), [5, 14, 18]);
 }
 
+#[test]
+fn an_api_server_keeps_some_resources_elsewhere_and_dials_every_piece_of_a_list() {
+    let more = "    - --etcd-servers=https://127.0.0.1:2379\n    - --etcd-servers=https://10.200.0.12:2379\n    \
+                - --etcd-servers-overrides=/events#http://10.1.1.1:2379;https://10.200.0.13:2379,apps/x#https://events.test:2379\n";
+    let add = |start: &mut State| {
+        let node = start
+            .nodes
+            .get_mut(&NodeName::new("cp-1").unwrap())
+            .unwrap();
+        let path = NodePath::new("/etc/kubernetes/manifests/kube-apiserver.yaml").unwrap();
+        let Some(Entry::File(file)) = Arc::make_mut(node).files.get_mut(&path) else {
+            panic!("no manifest");
+        };
+        let flag = "    - --etcd-servers=https://127.0.0.1:2379\n";
+        assert!(file.text.contains(flag));
+        file.text = file.text.replace(flag, more).into();
+    };
+    let all = "[\"cluster\", \"front-proxy\", \"etcd\"]";
+    with_cas(&example("kubeadm-ha"), all, add, |rotation| {
+        let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
+        let proof = prove(rotation, &points(&done));
+        assert!(proof.holds(), "{}", proof.render_text());
+        let dialled: Vec<_> = proof
+            .edges
+            .iter()
+            .filter(|edge| {
+                edge.kind == "API server → etcd" && &*edge.client == "API server on cp-1"
+            })
+            .map(|edge| (&*edge.server, edge.dialled.as_deref().unwrap()))
+            .collect();
+        assert_eq!(
+            dialled,
+            [
+                ("etcd on cp-2", "10.200.0.12"),
+                ("etcd on cp-3", "10.200.0.13"),
+                ("etcd on cp-1", "127.0.0.1"),
+            ]
+        );
+        let unknown = "etcd at events.test is not in the snapshot";
+        assert!(proof.weaknesses.iter().any(|w| w.starts_with(unknown)));
+    });
+}
+
 /// Leaves out one restart: whoever should have started at `at` runs on.
 fn without_restart(points: &[Point], at: usize, process: &Process) -> Vec<Point> {
     let started = points[at].state.started.get(process).copied();

@@ -219,6 +219,13 @@ impl Component {
         Ok(self.found(name)?.and_then(|flag| flag.value.clone()))
     }
 
+    /// The items of a list, which may be given in several pieces (`StringSlice` of pflag).
+    pub fn list(&self, name: &str) -> Result<Vec<&str>> {
+        let pieces = self.flags()?.iter().filter(|flag| flag.name == name);
+        let pieces = pieces.filter_map(|flag| flag.value.as_deref());
+        Ok(pieces.flat_map(|piece| piece.split(',')).collect())
+    }
+
     /// Every flag, in order.
     pub fn flags(&self) -> Result<&[Flag]> {
         match &self.form {

@@ -114,13 +114,21 @@ pub fn is_modelled(program: Program, flag: &str) -> bool {
 }
 
 /// Flags that say something else.
-const TEXT_FLAGS: [(Program, &str); 6] = [
+const TEXT_FLAGS: [(Program, &str); 7] = [
     (Program::Apiserver, "etcd-servers"),
+    (Program::Apiserver, "etcd-servers-overrides"),
     (Program::Apiserver, "advertise-address"),
     (Program::Apiserver, "kubelet-preferred-address-types"),
     (Program::Etcd, "advertise-client-urls"),
     (Program::Etcd, "listen-client-urls"),
     (Program::Etcd, "initial-advertise-peer-urls"),
+];
+
+/// Those of them that are lists.
+const LISTS: [&str; 3] = [
+    "etcd-servers",
+    "etcd-servers-overrides",
+    "kubelet-preferred-address-types",
 ];
 
 /// A control-plane program as its manifest starts it.
@@ -256,7 +264,13 @@ impl<'a> Artifacts<'a> {
                 }
             }
             for (_, flag) in TEXT_FLAGS.iter().filter(|(of, _)| *of == component.program) {
-                if let Some(value) = component.flag(flag)? {
+                let value = if LISTS.contains(flag) {
+                    let items = component.list(flag)?;
+                    (!items.is_empty()).then(|| items.join(","))
+                } else {
+                    component.flag(flag)?
+                };
+                if let Some(value) = value {
                     started.flags.insert(flag, value);
                 }
             }

@@ -35,7 +35,12 @@ fn foreign(state: &State) -> Result<Option<String>> {
     }
     let mut servers = BTreeSet::new();
     for component in layout::all(state, Program::Apiserver)? {
-        servers.extend(component.flag("etcd-servers")?);
+        servers.extend(
+            component
+                .list("etcd-servers")?
+                .into_iter()
+                .map(str::to_owned),
+        );
     }
     let servers: Vec<String> = servers.into_iter().collect();
     Ok((!servers.is_empty()).then(|| {

@@ -2,6 +2,8 @@
 //!
 //! Knows URLs and the pairs that members serve. It must not know quorum.
 
+use std::collections::BTreeSet;
+
 use super::super::artifacts::host_of;
 use super::super::inputs::{InputId, What};
 use super::{Check, Edge, Host, Kind, Reader, certificate, closed, is_loopback, open};
@@ -28,12 +30,14 @@ impl Reader<'_, '_> {
     fn api_server_to_etcd(&mut self, at: usize) -> Result<()> {
         let host = self.api_servers[at].at.clone();
         let node = host.node.clone();
-        let servers = host.started.flags.get("etcd-servers");
-        let servers = servers.cloned().unwrap_or_default();
+        let list = |flag| host.started.flags.get(flag).cloned().unwrap_or_default();
+        let (servers, overrides) = (list("etcd-servers"), list("etcd-servers-overrides"));
+        let mut dialled = https_hosts(servers.split(','));
+        dialled.extend(https_hosts(overriding(&overrides)));
         let trust = self.flag(&host, ("etcd-cafile", "kube-apiserver etcd-cafile"), closed)?;
         let row = ("etcd-certfile", "kube-apiserver etcd-certfile");
         let credential = self.flag(&host, row, certificate)?;
-        for dialled in https_hosts(&servers) {
+        for dialled in dialled {
             let members = self.members_at(&dialled, &node);
             if members.is_empty() {
                 self.weaknesses.insert(format!("etcd at {dialled} is not in the snapshot: the API server's connection to it is not proven"));
@@ -99,7 +103,7 @@ impl Reader<'_, '_> {
         let trust = self.flag(&client, PEERS.ca, open)?;
         let own = self.flag(&client, PEERS.pair, certificate)?;
         let urls = self.urls(to, "initial-advertise-peer-urls");
-        for dialled in https_hosts(&urls) {
+        for dialled in https_hosts(urls.split(',')) {
             self.etcd_edge(
                 Kind::EtcdPeers,
                 format!("etcd on {}", client.node),
@@ -147,7 +151,7 @@ impl Reader<'_, '_> {
         let credential = self.input(what, Some(&node), None, "call", label)?;
         for to in 0..self.members.len() {
             let urls = self.urls(to, "advertise-client-urls");
-            for dialled in https_hosts(&urls) {
+            for dialled in https_hosts(urls.split(',')) {
                 self.etcd_edge(
                     Kind::EtcdTools,
                     format!("kubeadm, probes and backups on {node}"),
@@ -179,8 +183,17 @@ const PEERS: Port = Port {
     ca: ("peer-trusted-ca-file", "etcd peer-trusted-ca-file"),
 };
 
-/// The hosts of the `https` URLs in a list.
-fn https_hosts(urls: &str) -> Vec<String> {
-    let https = urls.split(',').filter(|url| url.starts_with("https://"));
+/// The URLs at which an API server keeps certain resources: `group/resource#URL;URL` and so on after commas
+/// (staging/src/k8s.io/apiserver/pkg/server/options/etcd.go). Flags for CA and certificate are the same for all.
+fn overriding(overrides: &str) -> impl Iterator<Item = &str> {
+    let servers = overrides
+        .split(',')
+        .filter_map(|one| Some(one.split_once('#')?.1));
+    servers.flat_map(|urls| urls.split(';'))
+}
+
+/// The hosts of the `https` URLs.
+fn https_hosts<'u>(urls: impl Iterator<Item = &'u str>) -> BTreeSet<String> {
+    let https = urls.filter(|url| url.starts_with("https://"));
     https.map(|url| host_of(url).to_owned()).collect()
 }
