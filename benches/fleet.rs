@@ -47,6 +47,10 @@ echo $((($(date +%s%N) - begin) / 1000000))
 "#;
 
 fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == ALONE) {
+        return alone(Path::new(&arguments.next().expect("a folder")));
+    }
     let wanted: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let sizes = if wanted.is_empty() {
         &SIZES[..]
@@ -159,33 +163,38 @@ fn folded(folder: &Path) {
     assert!(checked.differences.is_empty());
 }
 
-/// Forgets how much memory this process has had at most (proc(5), `clear_refs`).
-fn forget_peak() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
+/// The argument by which this program compiles a folder and prints the memory that took.
+const ALONE: &str = "alone";
+
+/// Prints how much memory a process has at most that only compiles: this one keeps what it had before.
+fn print_memory(folder: &Path) {
+    let this = std::env::current_exe().expect("this program");
+    let output = Command::new(this).arg(ALONE).arg(folder).output();
+    let output = output.expect("this program runs again");
+    assert!(output.status.success(), "the cluster compiles");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Prints how much memory this process has had at most since then, where the system says it.
-fn print_peak() {
+/// Compiles, and prints how much memory this process has had at most, where the system says it.
+fn alone(folder: &Path) {
+    let compiled = compile::compile(&folder.join("cluster.toml")).expect("the cluster compiles");
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    drop(compiled);
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
     if let Some(kib) = kib {
-        println!(
-            "  {:32} {:>6} MB",
-            "at most in memory",
-            kib * 1024 / 1_000_000
-        );
+        let megabytes = kib * 1024 / 1_000_000;
+        println!("  {:32} {megabytes:>6} MB", "at most in memory");
     }
 }
 
 /// Compiles as a user would.
 fn whole(folder: &Path) {
     let toml = folder.join("cluster.toml");
-    forget_peak();
+    print_memory(folder);
     let compiled = timed("compile, everything issued", || {
         compile::compile(&toml).expect("the cluster compiles")
     });
-    print_peak();
     timed("write plan, lock and secrets", || {
         write::lock(folder, &compiled.lock).expect("the lock is written");
         write::secrets(folder, &compiled.keyring, &compiled.plan).expect("the keys are written");
@@ -195,6 +204,7 @@ fn whole(folder: &Path) {
     });
     let issued = compiled.plan.files.len();
     drop(compiled);
+    print_memory(folder);
     timed("compile, with the lock", || {
         compile::compile(&toml).expect("the cluster compiles")
     });
