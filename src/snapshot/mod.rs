@@ -281,10 +281,5 @@ fn node_name(folder: &str) -> Result<NodeName> {
 /// Reads a text file of the snapshot. `label` is its name in messages. A link is refused: it could
 /// lead out of the snapshot.
 fn read_text(path: &Path, label: &str, limit: u64) -> Result<String> {
-    let remedy = "take the snapshot again";
-    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
-        let why = "this is a symbolic link, not a regular file";
-        return Err(Diagnostic::new(Code::FileUnreadable, why, remedy).at(Place::start_of(label)));
-    }
-    input::read_text(path, label, limit, remedy)
+    input::read_text_no_link(path, label, limit, "take the snapshot again")
 }
