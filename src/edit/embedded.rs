@@ -13,7 +13,6 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::diagnostic::Place;
-use crate::edit::pem;
 use crate::memo::Memo;
 
 /// A certificate that was found.
@@ -84,19 +83,22 @@ fn is_der_only(mut bytes: &[u8]) -> bool {
     bytes.is_empty() && whole > 0
 }
 
+/// As the collector sees it (`certificates` in templates/public-form.sh), which knows no more of a certificate than its
+/// label, and lets blocks follow each other on one line.
 fn is_pem_only(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return false;
-    };
-    let Ok(blocks) = pem::blocks(text, "") else {
-        return false;
-    };
-    let starts = blocks.iter().map(|b| b.range.start).chain([text.len()]);
-    let ends = [0].into_iter().chain(blocks.iter().map(|b| b.range.end));
-    let mut between = ends.zip(starts).map(|(end, start)| &text[end..start]);
-    !blocks.is_empty()
-        && between.all(|text| text.trim().is_empty())
-        && blocks.iter().all(|b| is_der_only(&b.der))
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let mut rest = text.trim_start();
+    while let Some(body) = rest.strip_prefix("-----BEGIN CERTIFICATE-----") {
+        let Some((body, after)) = body.split_once("-----END CERTIFICATE-----") else {
+            return false;
+        };
+        let is_body = |b: u8| b.is_ascii_alphanumeric() || b"+/=\r\n".contains(&b);
+        if !body.bytes().all(is_body) {
+            return false;
+        }
+        rest = after.trim_start();
+    }
+    rest.is_empty() && !text.trim().is_empty()
 }
 
 /// Certificates with the offsets of their text.
@@ -568,5 +570,36 @@ mod tests {
         let block = pem::encode("CERTIFICATE", &certificate(1));
         let cut = &block[..block.len() - 26];
         assert_eq!(find_embedded_certificates(cut, "f").len(), 1);
+    }
+
+    #[test]
+    fn what_has_more_than_certificates_is_told_from_what_has_not() {
+        let block = pem::encode("CERTIFICATE", &certificate(1));
+        let twice = STANDARD.encode(STANDARD.encode(&block));
+        let glued = format!("{}{block}\r\n", block.trim_end());
+        let wrapped = STANDARD.encode(&glued).replace('L', "L\n");
+        for text in [&block, &glued, &STANDARD.encode(&block), &twice, &wrapped] {
+            assert!(are_only_certificates(text.as_bytes()), "{text}");
+        }
+        assert!(are_only_certificates(&certificate(1)));
+        assert!(are_only_certificates(
+            STANDARD.encode(certificate(1)).as_bytes()
+        ));
+        let token = format!("token: x\n{block}");
+        let key = block.clone() + &pem::encode("EC PARAMETERS", &certificate(2));
+        let inside = block.replacen("M", ":", 1);
+        for text in [
+            "",
+            " \n",
+            "x",
+            &token,
+            &key,
+            &inside,
+            &STANDARD.encode(&token),
+        ] {
+            assert!(!are_only_certificates(text.as_bytes()), "{text}");
+        }
+        let more = [certificate(1), b"secret".to_vec()].concat();
+        assert!(!are_only_certificates(&more));
     }
 }
