@@ -587,7 +587,7 @@ mod tests {
         ));
         let token = format!("token: x\n{block}");
         let key = block.clone() + &pem::encode("EC PARAMETERS", &certificate(2));
-        let inside = block.replacen("M", ":", 1);
+        let inside = block.replacen('M', ":", 1);
         for text in [
             "",
             " \n",

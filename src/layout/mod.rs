@@ -223,7 +223,8 @@ impl Component {
     pub fn list(&self, name: &str) -> Result<Vec<&str>> {
         let pieces = self.flags()?.iter().filter(|flag| flag.name == name);
         let pieces = pieces.filter_map(|flag| flag.value.as_deref());
-        Ok(pieces.flat_map(|piece| piece.split(',')).collect())
+        let items = pieces.flat_map(|piece| piece.split(','));
+        Ok(items.filter(|item| !item.is_empty()).collect())
     }
 
     /// Every flag, in order.

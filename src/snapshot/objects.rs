@@ -329,30 +329,47 @@ fn read_whole(list: &List, others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Ob
 /// Of a Secret, the collector leaves certificates, short annotations and references to what it withheld: what is longer
 /// or holds a brace may be a copy of the whole Secret, as kubectl and Helm keep it.
 fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
-    let private = |place: &str, is_public: fn(&str) -> bool| {
-        let values = secret.pointer(place)?.as_object()?.values();
-        let mut values = values.filter_map(Value::as_str);
-        values.find(|v| !v.is_empty() && !v.starts_with("carota-kept:") && !is_public(v))
-    };
-    let certificates = |value: &str| are_only_certificates(value.as_bytes());
-    let short = |value: &str| value.len() <= 253 && !value.contains('{');
-    for (what, found) in [
-        ("the value of a Secret", private("/data", certificates)),
-        (
-            "the value of a Secret",
-            private("/stringData", certificates),
-        ),
-        (
-            "an annotation of a Secret that may be a copy of it",
-            private("/metadata/annotations", short),
-        ),
-    ] {
-        if let Some(value) = found {
-            let at = text.find(value).unwrap_or(0);
-            return Err(disclosed(what, Place::at(label, text, at)));
+    for place in ["/data", "/stringData", "/metadata/annotations"] {
+        let (what, is_fine): (_, fn(&str) -> bool) = if place == "/metadata/annotations" {
+            (
+                "an annotation of a Secret that may be a copy of it",
+                is_short,
+            )
+        } else {
+            ("the value of a Secret", is_public)
+        };
+        let fields = secret.pointer(place);
+        let values = match fields {
+            Some(Value::Object(fields)) => fields.values().collect(),
+            other => Vec::from_iter(other),
+        };
+        for value in values {
+            // Whatever is no text is not what the collector writes.
+            let found = match value {
+                Value::Null => continue,
+                Value::String(value) if value.is_empty() || is_fine(value) => continue,
+                Value::String(value) => text.find(value),
+                _ => None,
+            };
+            let place = Place::at(label, text, found.unwrap_or(0));
+            return Err(disclosed(what, place));
         }
     }
     Ok(())
+}
+
+/// How a reference to a withheld value begins.
+const KEPT: &str = "carota-kept:";
+
+fn is_public(value: &str) -> bool {
+    value.starts_with(KEPT) || are_only_certificates(value.as_bytes())
+}
+
+/// References are longer than what they stand for, and are not counted.
+fn is_short(value: &str) -> bool {
+    let words = value.split(' ').filter(|word| !word.contains(KEPT));
+    let own: usize = words.map(|word| word.len() + 1).sum();
+    own <= 254 && !value.contains('{')
 }
 
 #[cfg(test)]

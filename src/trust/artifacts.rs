@@ -124,7 +124,7 @@ const TEXT_FLAGS: [(Program, &str); 7] = [
     (Program::Etcd, "initial-advertise-peer-urls"),
 ];
 
-/// Those of them that are lists.
+/// Those of them whose values add up when they are given again.
 const LISTS: [&str; 3] = [
     "etcd-servers",
     "etcd-servers-overrides",
@@ -173,6 +173,8 @@ pub struct ClusterView {
 pub struct UserView {
     /// Its certificate: there, or in a file.
     pub certificate: Held<CredentialId>,
+    /// Whether a program gives what it shows, which may be a certificate too.
+    pub by_program: bool,
 }
 
 /// Something that a file holds, or that lies in a file it names.
@@ -396,12 +398,14 @@ impl<'a> Artifacts<'a> {
                     CertSource::File(path) => Held::In(path.clone()),
                     CertSource::None => Held::Here(self.judge.credential(Credential::None)),
                 },
+                by_program: user.exec.is_some(),
             });
         }
         let none = self.judge.credential(Credential::None);
         if users.is_empty() {
             users.push(UserView {
                 certificate: Held::Here(none),
+                by_program: false,
             });
         }
         let pairs = pairs(&parsed, clusters.len());

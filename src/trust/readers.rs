@@ -5,7 +5,8 @@
 //!
 //! What is looked at: flags of the control plane and of kubelets that are no input of the proof, other
 //! units, and pods (static ones and workloads) that name or mount a file of the node. A file that is
-//! named may hold certificates, or be a configuration that names files that do.
+//! named may hold certificates, or be a configuration that names files that do. What may be of that kind and is not in
+//! the snapshot is said to be unproven.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ const KUBELET_FLAGS: [&str; 8] = [
     "tls-cert-file",
     "tls-private-key-file",
 ];
+
+/// A flag whose file holds keys for data, and no trust.
+const OF_KEYS: &str = "encryption-provider-config";
 
 /// What cluster.toml declares.
 #[derive(Default)]
@@ -66,6 +70,7 @@ pub fn check(
         search.static_pods(node, files, &components)?;
     }
     search.workloads()?;
+    search.secrets();
     Ok(search.weaknesses)
 }
 
@@ -129,11 +134,50 @@ impl Search<'_> {
                         ));
                     }
                 } else {
+                    self.note_absent(&reader, &flag.name, &path);
                     self.look(&reader, &path, true)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A file that may hold trust, or name it, and whose text the snapshot does not have.
+    fn note_absent(&mut self, reader: &Reader<'_>, flag: &str, path: &NodePath) {
+        let of_trust = ["ca-file", "cert-file", "cert-key", "-config", "config-file"];
+        let is_of_trust = of_trust.iter().any(|end| flag.ends_with(end));
+        if is_of_trust && flag != OF_KEYS && self.start.nodes[reader.node].file(path).is_none() {
+            self.weaknesses.insert(format!(
+                "{} reads {path}, whose text is not in the snapshot: whether it has to do with a rotated CA is not known",
+                reader.who
+            ));
+        }
+    }
+
+    /// Secrets in which kubeconfigs and truststores are kept. The collector leaves nothing of them but certificates.
+    fn secrets(&mut self) {
+        for (id, secret) in self.start.objects_of("secrets") {
+            let kind = secret.get("type").and_then(Value::as_str);
+            let of_others = ["kubernetes.io/", "helm.sh/", "bootstrap.kubernetes.io/"];
+            if of_others
+                .iter()
+                .any(|of| kind.unwrap_or_default().starts_with(of))
+            {
+                continue;
+            }
+            let values = secret.get("data").and_then(Value::as_object);
+            for (name, value) in values.into_iter().flatten() {
+                let withheld = value
+                    .as_str()
+                    .is_some_and(|v| v.starts_with("carota-kept:"));
+                if withheld && may_be_of_a_client(name) {
+                    self.weaknesses.insert(format!(
+                        "{id} holds `{name}`, which is not in the snapshot: if it is a kubeconfig or truststore with a rotated CA, \
+                         nothing in this plan changes it, and nothing is proven of who reads it"
+                    ));
+                }
+            }
+        }
     }
 
     fn kubelet(&mut self, node: &NodeName) -> Result<()> {
@@ -149,6 +193,7 @@ impl Search<'_> {
                     place: &flag.place,
                     known: None,
                 };
+                self.note_absent(&reader, &flag.name, &path);
                 self.look(&reader, &path, true)?;
             }
         }
@@ -359,6 +404,16 @@ impl Search<'_> {
     }
 }
 
+/// Whether a key of a Secret is one under which kubeconfigs and truststores are kept: `value` is that of Cluster API,
+/// `config` that of Argo CD.
+fn may_be_of_a_client(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let ends = [".conf", ".jks", ".p12", ".pfx", ".keystore", "truststore"];
+    matches!(&*key, "value" | "config")
+        || key.contains("kubeconfig")
+        || ends.iter().any(|end| key.ends_with(end))
+}
+
 /// The files of a program's flags, which are looked at as such.
 fn files_of_flags(component: &Component) -> Result<BTreeSet<NodePath>> {
     let values = component.flags()?.iter().filter_map(|f| f.value.as_deref());
@@ -430,7 +485,9 @@ fn containers(spec: &Value) -> Vec<Container> {
         }
     }
     let mut out = Vec::new();
-    for container in list(spec, "containers") {
+    let beside = list(spec, "initContainers").into_iter();
+    let beside = beside.filter(|c| c.get("restartPolicy").is_some_and(|p| p == "Always"));
+    for container in list(spec, "containers").into_iter().chain(beside) {
         let mut words = Vec::new();
         for key in ["command", "args"] {
             words.extend(list(&container, key));

@@ -234,3 +234,47 @@ fn webhooks_of_kubeconfigs_are_edges() {
     assert_eq!(at(0)["trusted"], "old");
     assert_eq!(at(last)["trusted"], "new");
 }
+
+#[test]
+fn what_may_hold_trust_and_is_not_in_the_snapshot_is_said_to_be_unproven() {
+    let secret = "items:\n- apiVersion: v1\n  data:\n    fleet.kubeconfig: carota-kept:token@cluster/secrets.yaml#1\n    value: carota-kept:token@cluster/secrets.yaml#2\n    password: carota-kept:token@cluster/secrets.yaml#3\n  kind: Secret\n  metadata:\n    name: remote\n    namespace: shop\n  type: Opaque\n";
+    let case = Case::new().edit("snapshot/cluster/secrets.yaml", "items:\n", secret);
+    let case = with_flag(
+        case,
+        "cp-1",
+        "--oidc-ca-file=/etc/kubernetes/pki/absent.pem",
+    );
+    let user = "snapshot/users/alice.kubeconfig";
+    let text = case.text(user);
+    let at = text.find("client-certificate-data").unwrap();
+    let (before, entry) = text[..at].rsplit_once('\n').unwrap();
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: login, interactiveMode: Never}";
+    let with = format!("{before}\n{entry}{exec}\n{entry}{}", &text[at..]);
+    let case = case.put(user, with);
+    case.compiles();
+    let readme = case.text("plan/README.md");
+    for said in [
+        "secrets/shop/remote holds `fleet.kubeconfig`",
+        "secrets/shop/remote holds `value`",
+        "--oidc-ca-file of kube-apiserver on cp-1 reads /etc/kubernetes/pki/absent.pem, whose text is not in the snapshot",
+        "user alice has what it shows from a program (exec)",
+    ] {
+        assert!(readme.contains(said), "{said}:\n{readme}");
+    }
+    assert!(!readme.contains("`password`"));
+}
+
+#[test]
+fn a_sidecar_that_names_a_ca_is_refused() {
+    let file = "snapshot/cluster/daemonsets.yaml";
+    let item = |policy: &str| {
+        format!(
+            "items:\n- apiVersion: apps/v1\n  kind: DaemonSet\n  metadata:\n    name: exporter\n    namespace: shop\n  spec:\n    template:\n      spec:\n        automountServiceAccountToken: false\n        containers:\n        - name: exporter\n          image: exporter\n        initContainers:\n        - name: tunnel\n          image: tunnel\n{policy}          args: [\"--ca=/host/etcd/ca.crt\"]\n          volumeMounts:\n          - {{name: pki, mountPath: /host}}\n        volumes:\n        - name: pki\n          hostPath: {{path: /etc/kubernetes/pki}}\n"
+        )
+    };
+    Case::new().edit(file, "items:\n", &item("")).compiles();
+    let sidecar = item("          restartPolicy: Always\n");
+    let case = Case::new().edit(file, "items:\n", &sidecar);
+    let said = case.refused(Code::UnknownReader, file, "");
+    assert!(said.contains("container `tunnel`"), "{said}");
+}

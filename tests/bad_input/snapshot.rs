@@ -388,14 +388,17 @@ fn the_value_of_a_secret_is_refused_and_not_quoted() {
         Case::new().text(&on("cp-1", "/etc/kubernetes/pki/ca.crt"))
     );
     for value in [
+        "12345678".to_owned(),
         BASE64.encode("0123456789abcdef"),
         BASE64.encode(&private),
         BASE64.encode(&beside),
         BASE64.encode(BASE64.encode(&beside)),
     ] {
+        let is_text = value.parse::<u32>().is_err();
+        let at = if is_text { &value } else { "" };
         let said = Case::new()
             .edit(secrets, kept, &format!("    token-secret: {value}"))
-            .refused(Code::PrivateInSnapshot, secrets, &value);
+            .refused(Code::PrivateInSnapshot, secrets, at);
         assert!(!said.contains(&value));
     }
 }

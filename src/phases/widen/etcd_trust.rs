@@ -35,12 +35,9 @@ fn foreign(state: &State) -> Result<Option<String>> {
     }
     let mut servers = BTreeSet::new();
     for component in layout::all(state, Program::Apiserver)? {
-        servers.extend(
-            component
-                .list("etcd-servers")?
-                .into_iter()
-                .map(str::to_owned),
-        );
+        for flag in ["etcd-servers", "etcd-servers-overrides"] {
+            servers.extend(component.list(flag)?.into_iter().map(str::to_owned));
+        }
     }
     let servers: Vec<String> = servers.into_iter().collect();
     Ok((!servers.is_empty()).then(|| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::artifacts::{Held, Started};
+use super::super::artifacts::{Held, Started, UserView};
 use super::super::inputs::{HistoryId, InputId, KubeconfigOf, What};
 use super::super::versions;
 use super::workloads::Workload;
@@ -113,6 +113,7 @@ impl Reader<'_, '_> {
             else {
                 continue;
             };
+            self.note_program(name, credential);
             let label = format!("{path} on {node}");
             let trust = What::KubeconfigTrust {
                 of: of.clone(),
@@ -147,6 +148,15 @@ impl Reader<'_, '_> {
             self.reach_api_servers(&client, &server.host, &server.name);
         }
         Ok(())
+    }
+
+    /// What a credential plugin gives is not in the snapshot.
+    fn note_program(&mut self, client: &str, user: &UserView) {
+        if user.by_program {
+            self.weaknesses.insert(format!(
+                "{client} has what it shows from a program (exec): where that is a certificate of a rotated CA, nothing is proven of it"
+            ));
+        }
     }
 
     /// Every other kubeconfig on the nodes: read when it is used, or by pods that mount it.
@@ -232,6 +242,9 @@ impl Reader<'_, '_> {
                 let Some(server) = view.clusters.get(cluster) else {
                     continue;
                 };
+                if let Some(credential) = view.users.get(of) {
+                    self.note_program(&format!("user {user}"), credential);
+                }
                 let process = Some(Process::User(user.clone()));
                 let label = format!("kubeconfig of {user}");
                 let trust = What::UserTrust {

@@ -314,18 +314,18 @@ others_ready() {
   key "$phase" serial
   [ "$value" = 1 ] && awk -F'\t' '$5 == "restart" && $6 ~ /^(static-pod|unit):/ { found = 1 } END { exit !found }' "$work/actions" || return 0
   admin=$root/etc/kubernetes/admin.conf
-  began=$(date +%s) waiting='' patience=15
+  began=$(date +%s) told_wait='' patience=15
   [ "$timeout" -gt "$patience" ] || patience=$timeout
   until look_at_others; do
     # whoever has looked already need not wait long for an answer that may never come, nor anybody for a pod that may not
     # exist: a kubelet that gives a changed pod of its own to the API anew is done in seconds
     if [ -n "$bad" ] || [ "$checked:$asked" = 0:answer ]; then patience=$timeout; fi
-    if given others-not-ready || [ "$dry" = 1 ] || [ -z "$bad$asked" ] || [ $(($(date +%s) - began)) -ge "$patience" ]; then
+    if { [ -n "$bad" ] && given others-not-ready; } || [ "$dry" = 1 ] || [ -z "$bad$asked" ] || [ $(($(date +%s) - began)) -ge "$patience" ]; then
       accept_others
       return 0
     fi
-    [ -n "$waiting" ] || say "  waiting for the other nodes, at most $patience s:$bad$unseen"
-    waiting=1
+    [ "$told_wait" = "$patience" ] || say "  waiting for the other nodes, at most $patience s:$bad$unseen"
+    told_wait=$patience
     sleep 2
   done
 }
