@@ -122,8 +122,8 @@ impl Search<'_> {
             }
             // Whoever asks these for health and metrics is outside, and told so before phase 14.
             let serves = flag.name == "tls-cert-file" && component.program != Program::Apiserver;
-            for path in value.split([',', ':']).filter(|part| part.starts_with('/')) {
-                let host = component.host_path(path);
+            for part in value.split([',', ':']).filter(|part| part.starts_with('/')) {
+                let host = component.host_path(part);
                 let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
                     continue;
                 };
@@ -136,6 +136,40 @@ impl Search<'_> {
                 } else {
                     self.note_absent(&reader, &flag.name, &path);
                     self.look(&reader, &path, true)?;
+                    if let Ok(inside) = NodePath::new(part) {
+                        self.through(&reader, component, &inside, &mut BTreeSet::new())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a program's configuration names, and what that names in turn, as an API server's does kubeconfigs of
+    /// webhooks and they their CAs. Names are those that the program sees, some of them relative.
+    fn through(
+        &mut self,
+        reader: &Reader<'_>,
+        component: &Component,
+        inside: &NodePath,
+        seen: &mut BTreeSet<NodePath>,
+    ) -> Result<()> {
+        let host = component.host_path(inside.as_str());
+        let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
+            return Ok(());
+        };
+        let Some((_, file)) = self.start.nodes[reader.node].file(&path) else {
+            return Ok(());
+        };
+        if reader.known.as_ref() == Some(&path) || !seen.insert(path.clone()) {
+            return Ok(());
+        }
+        self.look(reader, &path, false)?;
+        if !file.text.starts_with("-----BEGIN") {
+            let names = words(&file.text).map(|name| name.trim_matches(['{', '}', '[', ']']));
+            for name in names.filter(|name| name.contains(['/', '.'])) {
+                if let Some(named) = inside.named(name) {
+                    self.through(reader, component, &named, seen)?;
                 }
             }
         }
@@ -522,12 +556,16 @@ fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
+/// What may be a name of a file in a text, as it stands.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ',' | ':' | ';'))
+}
+
 /// Every absolute path in a text, with where it begins.
 fn paths_in(text: &str) -> Vec<(usize, NodePath)> {
-    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ',' | ':' | ';');
     let mut out = Vec::new();
     let mut at = 0;
-    for word in text.split(ends) {
+    for word in words(text) {
         if word.starts_with('/')
             && let Ok(path) = NodePath::new(word)
         {

@@ -278,3 +278,31 @@ fn a_sidecar_that_names_a_ca_is_refused() {
     let said = case.refused(Code::UnknownReader, file, "");
     assert!(said.contains("container `tunnel`"), "{said}");
 }
+
+#[test]
+fn a_ca_is_found_however_many_configurations_lead_to_it() {
+    // As an API server names an image policy webhook: one file relative to the other, and that a kubeconfig.
+    let folder = "/etc/kubernetes/pki/admission";
+    let files = [
+        ("config.yaml", "plugins:\n- name: ImagePolicyWebhook\n  path: policy/webhook.yaml\n".to_owned()),
+        ("policy/webhook.yaml", "imagePolicy:\n  kubeConfigFile: ./webhook.conf\n".to_owned()),
+        (
+            "policy/webhook.conf",
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: w\n  cluster: {server: 'https://policy.example', certificate-authority: AUTHORITY}\n".to_owned(),
+        ),
+    ];
+    let put = |case: Case, authority: &str| {
+        let case = files.iter().fold(case, |case, (name, text)| {
+            let text = text.replace("AUTHORITY", authority);
+            case.put(&on("cp-1", &format!("{folder}/{name}")), text)
+        });
+        with_flag(
+            case,
+            "cp-1",
+            &format!("--admission-control-config-file={folder}/config.yaml"),
+        )
+    };
+    let said = refused_at(&put(Case::new(), CA), "--admission-control-config-file");
+    assert!(said.contains(CA), "{said}");
+    put(Case::new(), "/etc/kubernetes/pki/sa.pub").compiles();
+}
