@@ -20,7 +20,7 @@ pub fn map<'a, T: Sync, R: Send>(
     items.par_iter().map(work).collect()
 }
 
-/// Both results; the two are made at the same time.
+/// Both results; the two are made at the same time where a core is free.
 pub fn both<A: Send, B: Send>(
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B + Send,

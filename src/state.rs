@@ -520,7 +520,7 @@ impl State {
     pub fn differs_from(&self, before: &State) -> bool {
         let mut nodes = self.nodes.beside(&before.nodes);
         nodes.any(|(_, node, old)| {
-            old.is_none_or(|old| !Arc::ptr_eq(node, old) && node.files != old.files)
+            old.is_some_and(|old| !Arc::ptr_eq(node, old) && node.files != old.files)
         }) || !self.changed_objects(before).is_empty()
             || !self.changed_users(before).is_empty()
             || !self.restarted_since(before).is_empty()
