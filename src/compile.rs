@@ -18,8 +18,8 @@ use crate::pki::{
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
-use crate::spec::{CaName, ConsumerPlace, NewCa, Spec};
-use crate::state::State;
+use crate::spec::{CaName, ConsumerPlace, NewCa, Spec, Workload};
+use crate::state::{ObjectId, State};
 use crate::trust::readers::{self, Declared};
 use crate::trust::{self, Moment, Outage, Proof, versions};
 
@@ -360,8 +360,22 @@ fn declared(spec: &Spec) -> Declared<'_> {
         ConsumerPlace::File { path } => Some(path.as_str()),
         ConsumerPlace::Object { .. } => None,
     });
+    let objects = spec.trust_consumers.iter().filter_map(|c| match &c.at {
+        ConsumerPlace::Object {
+            kind,
+            namespace,
+            name,
+            ..
+        } => {
+            let of = |w: &Workload| ObjectId::new(&w.kind, &w.namespace, &w.name);
+            let restarted = c.restart.iter().map(of).collect();
+            Some((ObjectId::new(kind, namespace, name), restarted))
+        }
+        ConsumerPlace::File { .. } => None,
+    });
     let leaves = spec.external_leaves.iter();
     Declared {
+        objects: objects.collect(),
         files: files.collect(),
         leaves: leaves.map(|leaf| leaf.fingerprint.as_str()).collect(),
     }

@@ -22,7 +22,7 @@ use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::pki::Certificate;
 use crate::spec::{CaName, quoted};
-use crate::state::{Node, State};
+use crate::state::{Node, ObjectId, State};
 
 /// Flags of kubelets that the proof reads, or that name what it finds by itself.
 const KUBELET_FLAGS: [&str; 8] = [
@@ -44,6 +44,8 @@ const OF_KEYS: &str = "encryption-provider-config";
 pub struct Declared<'s> {
     /// Files whose readers somebody answers for.
     pub files: BTreeSet<&'s str>,
+    /// Objects that hold a CA, each with the workloads that are restarted when it has changed.
+    pub objects: Vec<(ObjectId, BTreeSet<ObjectId>)>,
     /// Fingerprints of certificates that somebody else re-issues.
     pub leaves: BTreeSet<&'s str>,
 }
@@ -304,6 +306,18 @@ impl Search<'_> {
 
     fn workloads(&mut self) -> Result<()> {
         for workload in workloads(self.start) {
+            for (object, restarted) in &self.declared.objects {
+                if workload.lasting
+                    && workload.id.namespace == object.namespace
+                    && !restarted.contains(&workload.id)
+                    && names_object(workload.spec, object)
+                {
+                    self.weaknesses.insert(format!(
+                        "{} gets {object}, and its `restart` in cluster.toml does not name it: that it reads anew by itself what phases 09 and 19 change is not proven",
+                        workload.id
+                    ));
+                }
+            }
             let place = Place::start_of(&format!("snapshot/cluster/{}.yaml", workload.id.kind));
             for container in containers(workload.spec) {
                 if container.mounts.is_empty() {
@@ -479,6 +493,25 @@ fn unknown(reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {
         reader.who
     );
     Diagnostic::new(Code::UnknownReader, reason, declare).at(reader.place.clone())
+}
+
+/// Whether a pod's spec names a `ConfigMap` or Secret: as a volume, part of one, or for its environment.
+fn names_object(spec: &Value, object: &ObjectId) -> bool {
+    let keys: &[&str] = match &*object.kind {
+        "configmaps" => &["configMap", "configMapKeyRef", "configMapRef"],
+        _ => &["secret", "secretKeyRef", "secretRef"],
+    };
+    let is_named = |value: &Value| {
+        let name = value.get("name").or_else(|| value.get("secretName"));
+        name.and_then(Value::as_str) == Some(&*object.name)
+    };
+    match spec {
+        Value::Array(items) => items.iter().any(|item| names_object(item, object)),
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            keys.contains(&key.as_str()) && is_named(value) || names_object(value, object)
+        }),
+        _ => false,
+    }
 }
 
 /// A container of a pod, as far as files of the node go.

@@ -306,3 +306,20 @@ fn a_ca_is_found_however_many_configurations_lead_to_it() {
     assert!(said.contains(CA), "{said}");
     put(Case::new(), "/etc/kubernetes/pki/sa.pub").compiles();
 }
+
+#[test]
+fn a_pod_that_gets_a_declared_ca_and_is_not_restarted_is_said_to_be_unproven() {
+    let file = "snapshot/cluster/deployments.yaml";
+    let item = "items:\n- apiVersion: apps/v1\n  kind: Deployment\n  metadata:\n    name: backup\n    namespace: shop\n  spec:\n    replicas: 1\n    template:\n      spec:\n        automountServiceAccountToken: false\n        containers:\n        - name: backup\n          image: backup\n        volumes:\n        - name: all\n          projected:\n            sources:\n            - configMap: {name: gateway-trust}\n";
+    let weak = "deployments/shop/backup gets configmaps/shop/gateway-trust, and its `restart`";
+    let case = Case::new().edit(file, "items:\n", item);
+    case.compiles();
+    assert!(case.text("plan/README.md").contains(weak));
+    let case = case.edit(
+        TOML,
+        "restart = []",
+        "restart = [\"deployments/shop/backup\"]",
+    );
+    case.compiles();
+    assert!(!case.text("plan/README.md").contains(weak));
+}
