@@ -117,13 +117,8 @@ fn check_consumer(consumer: &TrustConsumer, state: &State) -> Result<()> {
 }
 
 fn check_workload(workload: &Workload, state: &State) -> Result<()> {
-    let Workload {
-        kind,
-        namespace,
-        name,
-        place,
-    } = workload;
-    let id = ObjectId::new(kind, namespace, name);
+    let Workload { kind, place, .. } = workload;
+    let id = ObjectId::from(workload);
     let rolled = ROLLED_KINDS.contains(&kind.as_str());
     if rolled && state.object(&id).is_some() {
         return Ok(());

@@ -18,7 +18,7 @@ use crate::pki::{
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
-use crate::spec::{CaName, ConsumerPlace, NewCa, Spec, Workload};
+use crate::spec::{CaName, ConsumerPlace, NewCa, Spec};
 use crate::state::{ObjectId, State};
 use crate::trust::readers::{self, Declared};
 use crate::trust::{self, Moment, Outage, Proof, versions};
@@ -367,8 +367,7 @@ fn declared(spec: &Spec) -> Declared<'_> {
             name,
             ..
         } => {
-            let of = |w: &Workload| ObjectId::new(&w.kind, &w.namespace, &w.name);
-            let restarted = c.restart.iter().map(of).collect();
+            let restarted = c.restart.iter().map(ObjectId::from).collect();
             Some((ObjectId::new(kind, namespace, name), restarted))
         }
         ConsumerPlace::File { .. } => None,

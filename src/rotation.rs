@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::KEPT;
 use crate::edit::kubeconfig::{CertSource, Kubeconfig, looks_like_kubeconfig};
 use crate::edit::pem;
 use crate::layout::{self, Program, snapshot_file};
@@ -393,7 +394,7 @@ impl Found {
 
 /// The kept references in a text, in order.
 pub fn references(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices("carota-kept:").map(|(at, _)| {
+    text.match_indices(KEPT).map(|(at, _)| {
         let rest = &text[at..];
         let end = rest
             .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '}' | ']'))

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::names::{NodeName, NodePath, is_same};
 use crate::parallel;
-use crate::spec::Role;
+use crate::spec::{Role, Workload};
 
 /// A regular file on a node, in its public form.
 #[derive(Clone, Debug)]
@@ -319,6 +319,12 @@ impl ObjectId {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+}
+
+impl From<&Workload> for ObjectId {
+    fn from(workload: &Workload) -> ObjectId {
+        ObjectId::new(&workload.kind, &workload.namespace, &workload.name)
     }
 }
 

@@ -10,13 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::KEPT;
 use crate::edit::yaml::{Document, Node, Step};
 use crate::memo::Memo;
 
 static READ: Memo<Arc<Parsed>> = Memo::new();
-
-/// How a reference to a private value that stayed on its node begins.
-const KEPT: &str = "carota-kept:";
 
 /// Keys whose values are secrets, wherever they stand in a user.
 const SECRETS: [&str; 11] = [

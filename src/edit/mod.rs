@@ -6,6 +6,9 @@
 //! place. After each edit the result is read again, by a second parser, and compared with the same
 //! edit made on the parsed value.
 
+/// How a reference to a private value that stayed on its node begins.
+pub const KEPT: &str = "carota-kept:";
+
 pub mod argv;
 pub mod component_config;
 pub mod embedded;

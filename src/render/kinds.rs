@@ -2,6 +2,7 @@
 //! for the plan's README and for docs/phases.md. Knows names and contents of files; it must not know
 //! how they were made.
 
+use crate::edit::KEPT;
 use crate::edit::kubeconfig::looks_like_kubeconfig;
 
 /// A kind of file.
@@ -254,7 +255,7 @@ impl Form {
             Form::KubeletConfig
         } else if text.contains("BEGIN CERTIFICATE") {
             if holds_ca { Form::Trust } else { Form::Leaf }
-        } else if text.starts_with("carota-kept:") {
+        } else if text.starts_with(KEPT) {
             Form::Key
         } else {
             Form::Other

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::{once, read_text};
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::digest::sha256;
+use crate::edit::KEPT;
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
 use crate::input::{MAX_FILE, why};
 use crate::names::{NodeName, NodePath};
@@ -186,7 +187,7 @@ impl Line {
             .ok_or_else(|| bad("a mode is four octal digits"))?;
         let file_label = format!("snapshot/nodes/{name}{path}");
         check_public_file(text, &file_label)?;
-        let kept = text.contains("carota-kept:");
+        let kept = text.contains(KEPT);
         if !kept && hash != "-" && hash != sha256(&**text) {
             return Err(Diagnostic::new(
                 Code::SnapshotTampered,

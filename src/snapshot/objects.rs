@@ -18,6 +18,7 @@ use super::light::lightened;
 use super::read_text;
 use super::strict::Strict;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
+use crate::edit::KEPT;
 use crate::edit::embedded::are_only_certificates;
 use crate::input::{MAX_FILE, MAX_LIST, why};
 use crate::names;
@@ -329,17 +330,8 @@ fn read_whole(list: &List, others: &BTreeMap<ObjectId, Arc<Value>>) -> Result<Ob
 /// Of a Secret, the collector leaves certificates, short annotations and references to what it withheld: what is longer
 /// or holds a brace may be a copy of the whole Secret, as kubectl and Helm keep it.
 fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
-    for place in ["/data", "/stringData", "/metadata/annotations"] {
-        let (what, is_fine): (_, fn(&str) -> bool) = if place == "/metadata/annotations" {
-            (
-                "an annotation of a Secret that may be a copy of it",
-                is_short,
-            )
-        } else {
-            ("the value of a Secret", is_public)
-        };
-        let fields = secret.pointer(place);
-        let values = match fields {
+    let check = |place: &str, what: &str, is_fine: fn(&str) -> bool| {
+        let values = match secret.pointer(place) {
             Some(Value::Object(fields)) => fields.values().collect(),
             other => Vec::from_iter(other),
         };
@@ -354,12 +346,14 @@ fn check_secret(secret: &Value, text: &str, label: &str) -> Result<()> {
             let place = Place::at(label, text, found.unwrap_or(0));
             return Err(disclosed(what, place));
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let value = "the value of a Secret";
+    check("/data", value, is_public)?;
+    check("/stringData", value, is_public)?;
+    let copy = "an annotation of a Secret that may be a copy of it";
+    check("/metadata/annotations", copy, is_short)
 }
-
-/// How a reference to a withheld value begins.
-const KEPT: &str = "carota-kept:";
 
 fn is_public(value: &str) -> bool {
     value.starts_with(KEPT) || are_only_certificates(value.as_bytes())

@@ -14,6 +14,7 @@ use super::inputs::Inputs;
 use super::starts::no_start;
 use super::{BrokenEdge, Outage, Share};
 use crate::diagnostic::Result;
+use crate::edit::KEPT;
 use crate::layout::Program;
 use crate::names::{NodeName, NodePath};
 use crate::state::{Process, State};
@@ -264,7 +265,7 @@ fn contents<'a>(
     let reference = key
         .text
         .split_whitespace()
-        .find(|word| word.starts_with("carota-kept:"));
+        .find(|word| word.starts_with(KEPT));
     let id = inputs.artifacts.credential_file(state, node, certificate)?;
     let leaf = inputs.artifacts.judge.credential_of(id).leaf();
     Ok(leaf.zip(reference).map(|(leaf, reference)| {

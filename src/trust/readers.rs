@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::artifacts::is_modelled;
 use super::edges::workloads;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
-use crate::edit::embedded;
 use crate::edit::kubeconfig::looks_like_kubeconfig;
+use crate::edit::{KEPT, embedded};
 use crate::layout::{self, Component, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::pki::Certificate;
@@ -125,8 +125,7 @@ impl Search<'_> {
             // Whoever asks these for health and metrics is outside, and told so before phase 14.
             let serves = flag.name == "tls-cert-file" && component.program != Program::Apiserver;
             for part in value.split([',', ':']).filter(|part| part.starts_with('/')) {
-                let host = component.host_path(part);
-                let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
+                let Some(path) = on_node(component, part) else {
                     continue;
                 };
                 if serves {
@@ -156,8 +155,7 @@ impl Search<'_> {
         inside: &NodePath,
         seen: &mut BTreeSet<NodePath>,
     ) -> Result<()> {
-        let host = component.host_path(inside.as_str());
-        let Some(path) = host.and_then(|host| NodePath::new(&host).ok()) else {
+        let Some(path) = on_node(component, inside.as_str()) else {
             return Ok(());
         };
         let Some((_, file)) = self.start.nodes[reader.node].file(&path) else {
@@ -203,9 +201,7 @@ impl Search<'_> {
             }
             let values = secret.get("data").and_then(Value::as_object);
             for (name, value) in values.into_iter().flatten() {
-                let withheld = value
-                    .as_str()
-                    .is_some_and(|v| v.starts_with("carota-kept:"));
+                let withheld = value.as_str().is_some_and(|v| v.starts_with(KEPT));
                 if withheld && may_be_of_a_client(name) {
                     self.weaknesses.insert(format!(
                         "{id} holds `{name}`, which is not in the snapshot: if it is a kubeconfig or truststore with a rotated CA, \
@@ -450,6 +446,11 @@ impl Search<'_> {
             })
         })
     }
+}
+
+/// What the node calls a file of a program.
+fn on_node(component: &Component, path: &str) -> Option<NodePath> {
+    NodePath::new(&component.host_path(path)?).ok()
 }
 
 /// Whether a key of a Secret is one under which kubeconfigs and truststores are kept: `value` is that of Cluster API,

@@ -257,7 +257,7 @@ pub fn declared_restarts(
         .filter(|c| c.mode == mode)
     {
         for workload in &consumer.restart {
-            let id = ObjectId::new(&workload.kind, &workload.namespace, &workload.name);
+            let id = ObjectId::from(workload);
             if state.object(&id).is_some() {
                 out.rolled.insert(id);
             }
