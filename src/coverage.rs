@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::embedded;
 use crate::edit::kubeconfig::{CaSource, Kubeconfig, looks_like_kubeconfig};
-use crate::layout::snapshot_file;
+use crate::layout::{SERVING_SIGNER, snapshot_file};
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, decode_lines, is_unused_kubelet_pem};
 use crate::spec::{ConsumerMode, ConsumerPlace, quoted};
@@ -272,8 +272,7 @@ pub fn certificates_in(text: &str) -> Vec<Certificate> {
 /// (pkg/controller/certificates/clustertrustbundlepublisher).
 pub fn is_published_bundle(id: &ObjectId, object: &Value) -> bool {
     &*id.kind == "clustertrustbundles"
-        && object.pointer("/spec/signerName").and_then(Value::as_str)
-            == Some("kubernetes.io/kube-apiserver-serving")
+        && object.pointer("/spec/signerName").and_then(Value::as_str) == Some(SERVING_SIGNER)
 }
 
 /// Cheap: whether a text is worth searching. A certificate in any encoding shows as a long run of

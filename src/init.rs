@@ -10,7 +10,7 @@ use crate::compile;
 use crate::coverage::certificates_in;
 use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubeconfig::{Kubeconfig, looks_like_kubeconfig};
-use crate::layout::{self, Program, snapshot_file};
+use crate::layout::{self, Program, ROOT_CA, is_token, snapshot_file};
 use crate::names::NodeName;
 use crate::pki::certificate::utc;
 use crate::pki::{self, Certificate};
@@ -477,7 +477,7 @@ fn programs(state: &State, node: &NodeName) -> Result<Vec<Program>> {
 fn consumers(state: &State, cas: &[DistinctCa]) -> String {
     let mut out = String::new();
     let known = [
-        "kube-root-ca.crt",
+        ROOT_CA,
         "extension-apiserver-authentication",
         "cluster-info",
     ];
@@ -488,12 +488,10 @@ fn consumers(state: &State, cas: &[DistinctCa]) -> String {
     };
     for kind in ["configmaps", "secrets"] {
         for (id, object) in state.objects_of(kind) {
-            let token = object.get("type").and_then(|t| t.as_str())
-                == Some("kubernetes.io/service-account-token");
             let Some(data) = object.get("data").and_then(|d| d.as_object()) else {
                 continue;
             };
-            if token || known.contains(&&*id.name) {
+            if is_token(object) || known.contains(&&*id.name) {
                 continue;
             }
             for (key, value) in data {

@@ -205,6 +205,13 @@ impl NodePath {
     }
 }
 
+/// The rest of a path below a folder, with its slash; empty for the same path. None for what lies elsewhere.
+#[must_use]
+pub fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    path.strip_prefix(folder)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 impl fmt::Display for NodePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.0)
@@ -234,6 +241,14 @@ mod tests {
             assert!(NodePath::new(path).is_err(), "{path:?}");
         }
         assert!(NodePath::new("/etc/ku be/$(x)'\"*").is_ok());
+    }
+
+    #[test]
+    fn a_folder_is_no_beginning_of_a_name() {
+        assert_eq!(below("/etc/pki/ca.crt", "/etc/pki"), Some("/ca.crt"));
+        assert_eq!(below("/etc/pki", "/etc/pki"), Some(""));
+        assert_eq!(below("/etc/pki-old/ca.crt", "/etc/pki"), None);
+        assert_eq!(below("/etc", "/etc/pki"), None);
     }
 
     #[test]

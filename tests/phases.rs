@@ -338,6 +338,29 @@ fn g10_and_g19_workloads_roll_and_what_a_roll_does_not_reach_is_gated() {
 }
 
 #[test]
+fn g10_pods_that_get_a_token_or_the_ca_by_themselves_roll() {
+    for asks in [
+        "        - env:\n          - name: CA\n            valueFrom:\n              secretKeyRef:\n                key: ca.crt\n                name: legacy-token\n          command:\n          - sh\n",
+        "        - env:\n          - name: CA\n            valueFrom:\n              configMapKeyRef:\n                key: ca.crt\n                name: kube-root-ca.crt\n          command:\n          - sh\n",
+        "        - command:\n          - sh\n",
+    ] {
+        let v = Variant::new(|v| {
+            let deployments = v.snapshot().join("cluster/deployments.yaml");
+            edit(&deployments, "        - command:\n          - sh\n", asks);
+            edit(
+                &deployments,
+                "        dnsPolicy: ClusterFirst\n        restartPolicy: Always\n        schedulerName: default-scheduler\n",
+                "        automountServiceAccountToken: false\n        dnsPolicy: ClusterFirst\n        restartPolicy: Always\n        schedulerName: default-scheduler\n",
+            );
+        });
+        let rolls = v
+            .file(4, "CLUSTER")
+            .contains("rollout\tdeployments\tshop\tweb\n");
+        assert_eq!(rolls, asks.contains("env:"), "{asks}");
+    }
+}
+
+#[test]
 fn g11_cluster_info_is_widened_before_the_api_servers_switch_and_pins_are_told() {
     let v = Variant::new(|_| {});
     let object = v.file(11, "cluster/configmaps.kube-public.cluster-info.yaml");
@@ -412,34 +435,44 @@ fn g13_people_confirm_by_name_before_what_their_file_needs_is_undone() {
 
 #[test]
 fn g14_a_webhooks_certificate_in_a_secret_is_reissued_and_its_workload_rolls() {
-    let v = Variant::new(|v| {
-        let leaf = v.read("cp-1", "/etc/kubernetes/pki/apiserver.crt");
-        let encoded = judge("base64", &["-w0"], leaf.as_bytes()).stdout;
-        let encoded = String::from_utf8(encoded).unwrap();
-        let secret = format!(
-            "items:\n- apiVersion: v1\n  data:\n    tls.crt: {encoded}\n    tls.key: carota-kept:token@cluster/secrets.yaml#99\n  kind: Secret\n  metadata:\n    name: policy-tls\n    namespace: shop\n  type: kubernetes.io/tls\n"
-        );
-        edit(
-            &v.snapshot().join("cluster/secrets.yaml"),
-            "items:\n",
-            &secret,
-        );
-        edit(
-            &v.snapshot().join("cluster/deployments.yaml"),
-            "        dnsPolicy: ClusterFirst\n        restartPolicy: Always\n        schedulerName: default-scheduler\n",
-            "        dnsPolicy: ClusterFirst\n        volumes:\n        - name: tls\n          secret:\n            secretName: policy-tls\n        restartPolicy: Always\n        schedulerName: default-scheduler\n",
-        );
-    });
-    assert!(v.file(14, "PHASE").contains("\norder\tcluster node\n"));
-    let secret = v.file(14, "cluster/secrets.shop.policy-tls.yaml");
-    assert!(
-        secret.contains("  tls.crt: ") && !secret.contains("tls.key") && !secret.contains("type:"),
-        "{secret}"
+    let mounted = (
+        "        dnsPolicy: ClusterFirst\n        restartPolicy: Always\n        schedulerName: default-scheduler\n",
+        "        volumes:\n        - name: tls\n          secret:\n            secretName: policy-tls\n",
     );
-    assert!(
-        v.file(15, "CLUSTER")
-            .contains("rollout\tdeployments\tshop\tweb\n")
+    let in_its_environment = (
+        "          imagePullPolicy: Never\n          name: c\n",
+        "          envFrom:\n          - secretRef:\n              name: policy-tls\n",
     );
+    for (before, gets) in [mounted, in_its_environment] {
+        let v = Variant::new(|v| {
+            let leaf = v.read("cp-1", "/etc/kubernetes/pki/apiserver.crt");
+            let encoded = judge("base64", &["-w0"], leaf.as_bytes()).stdout;
+            let encoded = String::from_utf8(encoded).unwrap();
+            let secret = format!(
+                "items:\n- apiVersion: v1\n  data:\n    tls.crt: {encoded}\n    tls.key: carota-kept:token@cluster/secrets.yaml#99\n  kind: Secret\n  metadata:\n    name: policy-tls\n    namespace: shop\n  type: kubernetes.io/tls\n"
+            );
+            let cluster = v.snapshot().join("cluster");
+            edit(&cluster.join("secrets.yaml"), "items:\n", &secret);
+            edit(
+                &cluster.join("deployments.yaml"),
+                before,
+                &format!("{gets}{before}"),
+            );
+        });
+        assert!(v.file(14, "PHASE").contains("\norder\tcluster node\n"));
+        let secret = v.file(14, "cluster/secrets.shop.policy-tls.yaml");
+        assert!(
+            secret.contains("  tls.crt: ")
+                && !secret.contains("tls.key")
+                && !secret.contains("type:"),
+            "{secret}"
+        );
+        let cluster = v.file(15, "CLUSTER");
+        assert!(
+            cluster.contains("rollout\tdeployments\tshop\tweb\n"),
+            "{cluster}"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::edit::scalar::{self, Style};
 use crate::edit::shell;
 use crate::edit::yaml::{Document, Edit, Entry, Node, Step, set_value};
 use crate::memo::Memo;
+use crate::names::below;
 
 static READ: Memo<Arc<Manifest>> = Memo::new();
 
@@ -811,12 +812,6 @@ fn clean(path: &str) -> Option<String> {
             .iter()
             .fold(String::new(), |path, part| path + "/" + part),
     )
-}
-
-/// What of `path` lies below `root`: empty for the root itself.
-fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
-    path.strip_prefix(root)
-        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The root directory is empty while paths are joined.

@@ -5,6 +5,7 @@
 //! units and volumes that name it. Both the phases and the proof look at a State through this
 //! module; it knows nothing of what either wants.
 
+mod pods;
 mod seen;
 mod units;
 
@@ -23,6 +24,7 @@ use crate::names::{NodeName, NodePath};
 use crate::spec::Role;
 use crate::state::{Entry, Node, ObjectId, Process, State};
 
+pub use pods::{PodSpec, ROOT_CA, SERVING_SIGNER, is_token};
 use seen::Seen;
 use units::Service;
 pub use units::{KUBELET_UNIT, may_run_units, unit_of};

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::tools::{WORKLOAD_ANNOTATION, field, remove_field, set_field, step, text};
 use super::{Action, Part, Phase, Step};
 use crate::diagnostic::Result;
-use crate::names::NodePath;
+use crate::layout::PodSpec;
+use crate::names::{NodePath, below};
 use crate::rotation::Rotation;
 use crate::state::{Draft, ObjectId, Process, State};
 
@@ -33,83 +34,25 @@ pub struct Restarts {
     pub notes: Vec<String>,
 }
 
-/// Whether pods of this spec get a ServiceAccount token and CA mounted, or mount them themselves.
-///
-/// The ServiceAccount's own `automountServiceAccountToken` counts where the pod says nothing
-/// (plugin/pkg/admission/serviceaccount).
-fn uses_api(state: &State, namespace: &str, spec: &Value) -> bool {
-    let automount = field(spec, &["automountServiceAccountToken"]).and_then(Value::as_bool);
-    let account = text(spec, &["serviceAccountName"])
-        .or_else(|| text(spec, &["serviceAccount"]))
-        .unwrap_or("default");
-    let of_account = state
-        .object(&ObjectId::new("serviceaccounts", namespace, account))
-        .and_then(|a| field(a, &["automountServiceAccountToken"]))
-        .and_then(Value::as_bool);
-    automount.or(of_account).unwrap_or(true) || mounts(spec, mounts_api_credentials)
-}
-
-/// Whether one of the pod's volumes satisfies a condition.
-fn mounts(spec: &Value, condition: impl Fn(&Value) -> bool) -> bool {
-    field(spec, &["volumes"])
-        .and_then(Value::as_array)
-        .is_some_and(|v| v.iter().any(condition))
-}
-
-fn mounts_api_credentials(volume: &Value) -> bool {
-    let sources = field(volume, &["projected", "sources"]).and_then(Value::as_array);
-    sources.is_some_and(|sources| {
-        sources.iter().any(|source| {
-            source.get("serviceAccountToken").is_some()
-                || text(source, &["configMap", "name"]) == Some("kube-root-ca.crt")
-        })
-    }) || text(volume, &["configMap", "name"]) == Some("kube-root-ca.crt")
-}
-
-/// Whether a pod mounts one of these Secrets.
-fn mounts_secret(spec: &Value, namespace: &str, secrets: &BTreeSet<ObjectId>) -> bool {
-    let named = |name: Option<&str>| {
-        name.is_some_and(|name| secrets.contains(&ObjectId::new("secrets", namespace, name)))
-    };
-    mounts(spec, |volume| {
-        named(text(volume, &["secret", "secretName"]))
-            || field(volume, &["projected", "sources"])
-                .and_then(Value::as_array)
-                .is_some_and(|s| s.iter().any(|s| named(text(s, &["secret", "name"]))))
-    })
-}
-
-/// Whether a pod mounts a folder or file of the host that holds one of these files.
-fn mounts_host_path(spec: &Value, paths: &BTreeSet<NodePath>) -> bool {
-    mounts(spec, |volume| {
-        text(volume, &["hostPath", "path"]).is_some_and(|mounted| {
-            let mounted = mounted.trim_end_matches('/');
-            paths.iter().any(|path| {
-                path.as_str() == mounted
-                    || path
-                        .as_str()
-                        .strip_prefix(mounted)
-                        .is_some_and(|rest| rest.starts_with('/') && !mounted.is_empty())
-            })
-        })
-    })
-}
-
 /// Every workload whose pods use the API in-cluster.
 pub fn using_api(state: &State) -> Restarts {
-    select(state, |namespace, spec, _| uses_api(state, namespace, spec))
+    select(state, |pod, _| pod.uses_api(state))
 }
 
-/// Every workload that mounts one of these Secrets.
-pub fn mounting_secrets(state: &State, secrets: &BTreeSet<ObjectId>) -> Restarts {
-    select(state, |namespace, spec, _| {
-        mounts_secret(spec, namespace, secrets)
-    })
+/// Every workload whose pods get one of these Secrets.
+pub fn getting_secrets(state: &State, secrets: &BTreeSet<ObjectId>) -> Restarts {
+    select(state, |pod, _| secrets.iter().any(|id| pod.gets(id)))
 }
 
 /// Every workload that mounts one of these files of the host.
 pub fn mounting_host_paths(state: &State, paths: &BTreeSet<NodePath>) -> Restarts {
-    select(state, |_, spec, _| mounts_host_path(spec, paths))
+    select(state, |pod, _| {
+        pod.host_paths().any(|mounted| {
+            paths
+                .iter()
+                .any(|path| below(path.as_str(), mounted).is_some())
+        })
+    })
 }
 
 /// Every workload behind one of these Services (namespace and name).
@@ -122,9 +65,9 @@ pub fn behind_services(state: &State, services: &BTreeSet<(String, String)>) -> 
             (!selector.is_empty()).then_some((namespace.as_str(), selector))
         })
         .collect();
-    select(state, |namespace, _, labels| {
+    select(state, |pod, labels| {
         selectors.iter().any(|(of, selector)| {
-            *of == namespace
+            *of == pod.namespace
                 && selector
                     .iter()
                     .all(|(k, v)| labels.and_then(|l| l.get(k)) == Some(v))
@@ -132,8 +75,8 @@ pub fn behind_services(state: &State, services: &BTreeSet<(String, String)>) -> 
     })
 }
 
-/// Selects workloads and ownerless pods by namespace, pod spec and pod labels.
-fn select(state: &State, wanted: impl Fn(&str, &Value, Option<&Value>) -> bool) -> Restarts {
+/// Selects workloads and pods that none of them makes, by their pods' spec and labels.
+fn select(state: &State, wanted: impl Fn(PodSpec<'_>, Option<&Value>) -> bool) -> Restarts {
     let mut out = Restarts::default();
     for kind in ROLLED_KINDS {
         for (id, object) in state.objects_of(kind) {
@@ -144,7 +87,8 @@ fn select(state: &State, wanted: impl Fn(&str, &Value, Option<&Value>) -> bool) 
                 continue;
             };
             let labels = field(template, &["metadata", "labels"]);
-            if wanted(&id.namespace, spec, labels) && replicas(object) != Some(0) {
+            let pod = PodSpec::new(&id.namespace, spec);
+            if wanted(pod, labels) && replicas(object) != Some(0) {
                 sort_workload(state, &mut out, id, object);
             }
         }
@@ -153,7 +97,8 @@ fn select(state: &State, wanted: impl Fn(&str, &Value, Option<&Value>) -> bool) 
         let Some(spec) = field(pod, &["spec"]) else {
             continue;
         };
-        if !wanted(&id.namespace, spec, field(pod, &["metadata", "labels"])) || has_ended(pod) {
+        let labels = field(pod, &["metadata", "labels"]);
+        if !wanted(PodSpec::new(&id.namespace, spec), labels) || has_ended(pod) {
             continue;
         }
         if let Some(why) = unreached_pod(state, pod) {

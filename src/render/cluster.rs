@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::digest::sha256;
+use crate::layout::{ROOT_CA, is_token};
 use crate::phases::{Act, Action, Done, Part};
 use crate::rotation::decode_pem;
 use crate::state::{ObjectId, State};
@@ -40,13 +41,10 @@ impl Ownership {
 /// Secrets, which it does when it has the key that signs them
 /// (`pkg/controller/serviceaccount/tokens_controller.go`).
 pub fn ownership(id: &ObjectId, object: &Value, fills_tokens: bool) -> Ownership {
-    let kind = object.get("type").and_then(Value::as_str);
     match (&*id.kind, &*id.name) {
-        ("configmaps", "kube-root-ca.crt") => Ownership::Awaited,
+        ("configmaps", ROOT_CA) => Ownership::Awaited,
         ("configmaps", "extension-apiserver-authentication") => Ownership::Pruned,
-        ("secrets", _) if fills_tokens && kind == Some("kubernetes.io/service-account-token") => {
-            Ownership::Awaited
-        }
+        ("secrets", _) if fills_tokens && is_token(object) => Ownership::Awaited,
         _ => Ownership::Applied,
     }
 }
@@ -141,7 +139,7 @@ impl ClusterPart {
                     }
                     back.push(undo);
                 }
-                Ownership::Awaited if &*id.name == "kube-root-ca.crt" => {
+                Ownership::Awaited if &*id.name == ROOT_CA => {
                     let at = |o: &Value| hash_of_text(o, "ca.crt");
                     published = Some((at(new), at(old)));
                 }
@@ -156,8 +154,7 @@ impl ClusterPart {
             }
         }
         if let Some((new, old)) = published {
-            let line =
-                |hash| format!("wait-ca-all\tconfigmaps\tkube-root-ca.crt\tca.crt\t{hash}\n");
+            let line = |hash| format!("wait-ca-all\tconfigmaps\t{ROOT_CA}\tca.crt\t{hash}\n");
             self.lines.push(line(new));
             if follows {
                 back.push(vec![line(old)]);

@@ -19,7 +19,7 @@ use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::kubeconfig::looks_like_kubeconfig;
 use crate::edit::{KEPT, embedded};
 use crate::layout::{self, Component, Program, snapshot_file};
-use crate::names::{NodeName, NodePath};
+use crate::names::{NodeName, NodePath, below};
 use crate::pki::Certificate;
 use crate::spec::{CaName, quoted};
 use crate::state::{Node, ObjectId, State};
@@ -304,9 +304,8 @@ impl Search<'_> {
         for workload in workloads(self.start) {
             for (object, restarted) in &self.declared.objects {
                 if workload.lasting
-                    && workload.id.namespace == object.namespace
                     && !restarted.contains(&workload.id)
-                    && names_object(workload.spec, object)
+                    && workload.pod().gets(object)
                 {
                     self.weaknesses.insert(format!(
                         "{} gets {object}, and its `restart` in cluster.toml does not name it: that it reads anew by itself what phases 09 and 19 change is not proven",
@@ -496,25 +495,6 @@ fn unknown(reader: &Reader<'_>, path: &NodePath, found: &Found) -> Diagnostic {
     Diagnostic::new(Code::UnknownReader, reason, declare).at(reader.place.clone())
 }
 
-/// Whether a pod's spec names a `ConfigMap` or Secret: as a volume, part of one, or for its environment.
-fn names_object(spec: &Value, object: &ObjectId) -> bool {
-    let keys: &[&str] = match &*object.kind {
-        "configmaps" => &["configMap", "configMapKeyRef", "configMapRef"],
-        _ => &["secret", "secretKeyRef", "secretRef"],
-    };
-    let is_named = |value: &Value| {
-        let name = value.get("name").or_else(|| value.get("secretName"));
-        name.and_then(Value::as_str) == Some(&*object.name)
-    };
-    match spec {
-        Value::Array(items) => items.iter().any(|item| names_object(item, object)),
-        Value::Object(fields) => fields.iter().any(|(key, value)| {
-            keys.contains(&key.as_str()) && is_named(value) || names_object(value, object)
-        }),
-        _ => false,
-    }
-}
-
 /// A container of a pod, as far as files of the node go.
 struct Container {
     name: String,
@@ -582,12 +562,6 @@ fn containers(spec: &Value) -> Vec<Container> {
         });
     }
     out
-}
-
-/// The rest of a path below a folder, with its slash; empty for the same path.
-fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
-    let rest = path.strip_prefix(folder)?;
-    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
 /// What may be a name of a file in a text, as it stands.

@@ -33,7 +33,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         .filter(|(_, _, certificates)| certificates.iter().any(|c| rotation.reissued(c).is_some()))
         .map(|(id, _, _)| id)
         .collect();
-    let mut restarts = workloads::mounting_secrets(before, &secrets);
+    let mut restarts = workloads::getting_secrets(before, &secrets);
     restarts.extend(declared_restarts(rotation, before, ConsumerMode::Replace));
     let step = restarts.step(
         rotation,

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use crate::diagnostic::Result;
+use crate::layout::{ROOT_CA, is_token};
 use crate::phases::tools::{published_ca, set_field, step, text};
 use crate::phases::{Act, Outcome, Part, Phase, WayBack};
 use crate::pki;
@@ -61,18 +62,15 @@ pub fn publish(rotation: &Rotation, draft: &mut Draft) -> Result<()> {
         let Some(pem) = text(object, &["data", "ca.crt"]) else {
             continue;
         };
-        if &*id.name == "kube-root-ca.crt"
-            && holds_rotated(pem, "snapshot/cluster/configmaps.yaml")?
-        {
+        if &*id.name == ROOT_CA && holds_rotated(pem, "snapshot/cluster/configmaps.yaml")? {
             draft.change_object(id, |o| set_field(o, &["data", "ca.crt"], json!(published)));
         }
     }
     for (id, object) in start.objects_of("secrets") {
-        let token = text(object, &["type"]) == Some("kubernetes.io/service-account-token");
         let Some(pem) = text(object, &["data", "ca.crt"]).and_then(decode_pem) else {
             continue;
         };
-        if token && holds_rotated(&pem, "snapshot/cluster/secrets.yaml")? {
+        if is_token(object) && holds_rotated(&pem, "snapshot/cluster/secrets.yaml")? {
             let value = json!(BASE64.encode(&published));
             draft.change_object(id, |o| set_field(o, &["data", "ca.crt"], value));
         }

@@ -12,8 +12,8 @@ use super::super::versions;
 use super::workloads::Workload;
 use super::{Check, Edge, Host, Kind, Reader, closed};
 use crate::diagnostic::Result;
-use crate::layout::{Program, snapshot_file};
-use crate::names::NodeName;
+use crate::layout::{Program, ROOT_CA, is_token, snapshot_file};
+use crate::names::{NodeName, below};
 use crate::state::{ObjectId, Process};
 
 /// A client's side of an edge to API servers.
@@ -202,7 +202,7 @@ impl Reader<'_, '_> {
                 });
                 let readers: BTreeSet<Process> = pods
                     .chain(foreign)
-                    .filter(|(_, mounted)| is_below(path.as_str(), mounted))
+                    .filter(|(_, mounted)| below(path.as_str(), mounted).is_some())
                     .map(|(process, _)| process)
                     .collect();
                 for process in readers {
@@ -218,15 +218,8 @@ impl Reader<'_, '_> {
     fn host_mounts(&self) -> Vec<(ObjectId, String)> {
         let mut out = Vec::new();
         for workload in self.workloads.iter() {
-            let volumes = workload.spec.get("volumes").and_then(Value::as_array);
-            for volume in volumes.into_iter().flatten() {
-                let path = volume.pointer("/hostPath/path").and_then(Value::as_str);
-                if let Some(path) = path
-                    .map(|p| p.trim_end_matches('/'))
-                    .filter(|p| !p.is_empty())
-                {
-                    out.push((workload.id.clone(), path.to_owned()));
-                }
+            for path in workload.pod().host_paths() {
+                out.push((workload.id.clone(), path.to_owned()));
             }
         }
         out
@@ -292,7 +285,7 @@ impl Reader<'_, '_> {
         let mut alike: BTreeMap<HistoryId, (InputId, Vec<String>)> = BTreeMap::new();
         for workload in self.workloads.clone().iter() {
             let objects = self.published_to(workload);
-            if !workload.uses_api(self.start) && !workload.mounts_token_secret(self.start) {
+            if !workload.pod().uses_api(self.start) {
                 continue;
             }
             if objects.is_empty() {
@@ -343,21 +336,18 @@ impl Reader<'_, '_> {
     fn published_to(&self, workload: &Workload<'_>) -> Vec<(ObjectId, &'static str)> {
         const POINTER: &str = "/data/ca.crt";
         let mut out = Vec::new();
-        let map = ObjectId::new("configmaps", &workload.id.namespace, "kube-root-ca.crt");
+        let map = ObjectId::new("configmaps", &workload.id.namespace, ROOT_CA);
         let bound = versions::BOUND_TOKENS.holds(self.kubernetes);
         if bound && self.start.object(&map).is_some() {
             out.push((map, POINTER));
         }
-        let account = workload.account();
+        let pod = workload.pod();
         for (id, secret) in self.start.objects_of("secrets") {
             let of = secret.pointer("/metadata/annotations/kubernetes.io~1service-account.name");
-            let token = secret.get("type").and_then(Value::as_str)
-                == Some("kubernetes.io/service-account-token");
-            let given = !bound && of.and_then(Value::as_str) == Some(account);
-            if token
+            let given = !bound
                 && id.namespace == workload.id.namespace
-                && (given || workload.mounts_secret(&id.name))
-            {
+                && of.and_then(Value::as_str) == Some(pod.account());
+            if is_token(secret) && (given || pod.gets(id)) {
                 out.push((id.clone(), POINTER));
             }
         }
@@ -442,11 +432,3 @@ impl Reader<'_, '_> {
 
 /// Clients that nobody knows yet.
 const SIGNED: &str = "whoever gets a certificate from the cluster";
-
-/// Whether a path is a folder's, or the same file.
-fn is_below(path: &str, folder: &str) -> bool {
-    path == folder
-        || path
-            .strip_prefix(folder)
-            .is_some_and(|rest| rest.starts_with('/'))
-}

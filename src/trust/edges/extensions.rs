@@ -244,7 +244,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// The certificates in Secrets that are served under a name, in the memory of each workload that
-    /// mounts them.
+    /// gets them.
     fn serving_secrets(&mut self, name: &str, namespace: Option<&str>) -> Result<Vec<InputId>> {
         let mut out = Vec::new();
         for (id, secret) in self.start.objects_of("secrets") {
@@ -270,16 +270,16 @@ impl<'a> Reader<'_, 'a> {
                     continue;
                 }
                 let pointer = format!("/data/{}", key.replace('~', "~0").replace('/', "~1"));
-                let mounting: Vec<_> = self
+                let getting: Vec<_> = self
                     .workloads
                     .iter()
-                    .filter(|w| w.id.namespace == id.namespace && w.mounts_secret(&id.name))
+                    .filter(|w| w.pod().gets(id))
                     .map(|w| Some(Process::Workload(w.id.clone())))
                     .collect();
-                let readers = if mounting.is_empty() {
+                let readers = if getting.is_empty() {
                     vec![None]
                 } else {
-                    mounting
+                    getting
                 };
                 for process in readers {
                     let what = What::ObjectCertificate {

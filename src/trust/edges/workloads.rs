@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::layout::workload_of;
+use crate::layout::{PodSpec, workload_of};
 use crate::state::{ObjectId, State};
 
 /// Pods of one making.
@@ -18,68 +18,10 @@ pub struct Workload<'s> {
 }
 
 impl Workload<'_> {
-    pub(super) fn account(&self) -> &str {
-        let text = |key: &str| self.spec.get(key).and_then(Value::as_str);
-        text("serviceAccountName")
-            .or_else(|| text("serviceAccount"))
-            .unwrap_or("default")
+    /// What the pods' spec says.
+    pub fn pod(&self) -> PodSpec<'_> {
+        PodSpec::new(&self.id.namespace, self.spec)
     }
-
-    /// Whether its pods get a ServiceAccount's token and CA, or mount the CA by themselves.
-    pub(super) fn uses_api(&self, state: &State) -> bool {
-        let of_account = state
-            .object(&ObjectId::new(
-                "serviceaccounts",
-                &self.id.namespace,
-                self.account(),
-            ))
-            .and_then(|a| a.get("automountServiceAccountToken"))
-            .and_then(Value::as_bool);
-        let of_pod = self
-            .spec
-            .get("automountServiceAccountToken")
-            .and_then(Value::as_bool);
-        of_pod.or(of_account).unwrap_or(true) || self.volumes().any(holds_credentials)
-    }
-
-    fn volumes(&self) -> impl Iterator<Item = &Value> {
-        let volumes = self.spec.get("volumes").and_then(Value::as_array);
-        volumes.into_iter().flatten()
-    }
-
-    pub(super) fn mounts_secret(&self, name: &str) -> bool {
-        self.volumes().any(|volume| {
-            volume.pointer("/secret/secretName").and_then(Value::as_str) == Some(name)
-                || sources(volume)
-                    .any(|s| s.pointer("/secret/name").and_then(Value::as_str) == Some(name))
-        })
-    }
-
-    pub(super) fn mounts_token_secret(&self, state: &State) -> bool {
-        state.objects_of("secrets").any(|(id, secret)| {
-            id.namespace == self.id.namespace
-                && secret.get("type").and_then(Value::as_str)
-                    == Some("kubernetes.io/service-account-token")
-                && self.mounts_secret(&id.name)
-        })
-    }
-}
-
-fn sources(volume: &Value) -> impl Iterator<Item = &Value> {
-    volume
-        .pointer("/projected/sources")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-}
-
-fn holds_credentials(volume: &Value) -> bool {
-    let root = |v: &Value, pointer: &str| {
-        v.pointer(pointer).and_then(Value::as_str) == Some("kube-root-ca.crt")
-    };
-    root(volume, "/configMap/name")
-        || sources(volume)
-            .any(|s| s.get("serviceAccountToken").is_some() || root(s, "/configMap/name"))
 }
 
 /// Everything whose pods run: workloads with pods, and pods that none of them makes.
