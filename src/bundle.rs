@@ -186,8 +186,8 @@ impl Source {
             0 => "It holds no private key.".to_owned(),
             n => format!(
                 "It holds private keys ({n} files below secrets/) of {node} and of no other node.\n\
-                 Whoever has them can act as the cluster's CA: carry it encrypted, keep no copy, and\n\
-                 remove it from the node when the rotation is done."
+                 Whoever has them can act as {node}, and as a CA whose key is among them: carry it\n\
+                 encrypted, keep no copy, and remove it from the node when the rotation is done."
             ),
         };
         format!(
@@ -200,11 +200,13 @@ impl Source {
              \x20    It lists report.html, plan.json and the files of other nodes too, which are not\n\
              \x20    brought here; the scripts compare the rest with it.\n\
              \x20 3. read plan/README.md             it names the phases, their order and their gates\n\
-             \x20 4. of each phase, in its turn:\n\
+             \x20 4. of each phase, in its turn, the commands in its README, with the --ack that it names;\n\
+             \x20    --digest APPROVED makes a script compare first:\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED --dry-run\n\
              \x20      sh plan/NN-name/apply.sh --digest APPROVED\n\
              \x20      sh plan/NN-name/verify.sh\n\
-             \x20    and the way back: sh plan/NN-name/rollback.sh\n\n\
+             \x20    and the way back: sh plan/NN-name/rollback.sh. What a phase does in the cluster is\n\
+             \x20    run once, where kubectl works, with --cluster; a control plane's bundle has it too.\n\n\
              sh plan/NN-name/apply.sh --status tells which phases are done here. The scripts need a POSIX\n\
              shell, coreutils, awk, sed and find; everything they say goes to /var/lib/carota as well.\n"
         )

@@ -102,7 +102,7 @@ enum Command {
     },
     /// Put nodes of a snapshot that are alike into sets: one copy of their files, and a table of what each has to itself.
     #[command(
-        after_help = "A plan comes out the same, whether its snapshot is folded or not. A node that was collected again beside its\nset takes its place in it.\n\nExample:\n  carota fold snapshot"
+        after_help = "A plan comes out the same, whether its snapshot is folded or not. A node that was collected again\nbeside its set takes its place in it.\n\nExample:\n  carota fold snapshot"
     )]
     Fold {
         /// The folder that the collector wrote; its nodes/ is replaced.
@@ -537,7 +537,7 @@ fn run_compile(cluster: &Path, manner: Manner) -> anyhow::Result<ExitCode> {
             "note: the source of {id} still holds the old CA; see plan/README.md"
         )?;
     }
-    if !compiled.plan.missing_secrets.is_empty() {
+    if !compiled.plan.missing_secrets.is_empty() && !manner.quiet {
         let count = compiled.plan.missing_secrets.len();
         writeln!(
             say,
@@ -693,7 +693,7 @@ fn refusal_in_full(compiled: &Compiled) -> String {
     let mut text = refusal(compiled);
     if !compiled.proof.holds() {
         text.push('\n');
-        text.push_str(&compiled.proof.render_text());
+        text.push_str(&compiled.proof.render_text(&compiled.accepted));
     }
     text
 }
@@ -704,7 +704,7 @@ fn verdict(compiled: &Compiled) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&compiled.proof.render_text());
+    text.push_str(&compiled.proof.render_text(&compiled.accepted));
     text
 }
 

@@ -327,6 +327,7 @@ fn moments<'a>(rotation: &'a Rotation, done: &'a [Arc<Done>]) -> Vec<Moment<'a>>
         title: "before the rotation".to_owned(),
         nodes_serial: None,
         state: &rotation.start,
+        undone: None,
     }];
     for phase in done {
         for (index, step) in phase.outcome.steps.iter().enumerate() {
@@ -340,6 +341,7 @@ fn moments<'a>(rotation: &'a Rotation, done: &'a [Arc<Done>]) -> Vec<Moment<'a>>
                     Part::Cluster => None,
                 },
                 state: &step.after,
+                undone: phase.undone.as_ref(),
             });
         }
     }

@@ -1216,6 +1216,14 @@ fn wanted(spec: &Spec, found: &[FoundLeaf]) -> Vec<LeafRequest> {
         .collect()
 }
 
+impl Rotation<'_> {
+    /// Whether any leaf gets a new key.
+    #[must_use]
+    pub fn gives_new_keys(&self) -> bool {
+        self.cas.keys().any(|ca| gets_new_key(self.spec, *ca))
+    }
+}
+
 /// Whether leaves of a CA get new keys: where they shall, and where somebody else signs, who must be shown by
 /// the key that it is at hand.
 fn gets_new_key(spec: &Spec, ca: CaName) -> bool {

@@ -868,8 +868,8 @@ const LOST: [(&str, &str); 4] = [
     ),
     (
         "14-leaf-certificates",
-        "Safe until phase 17 begins: restores the old certificates, which are trusted until then. What is lost: the new \
-         certificates, with their keys where those are new. A client that trusts the new CA alone does not believe \
+        "Safe until phase 17 begins: restores the old certificates, which are trusted until then, and rolls the workloads \
+         that get them. What is lost: the new certificates, with their keys where those are new. A client that trusts the new CA alone does not believe \
          the servers any more: users who took the kubeconfig of phase 18 must put it away first, and the rollback \
          asks for it.",
     ),

@@ -16,9 +16,10 @@ use carota::pki::{Certificate, Issuer, Keyring, Lock, Purpose, verify};
 use carota::rotation::Rotation;
 use carota::snapshot;
 use carota::spec::{CaName, Spec};
-use carota::state::{Entry, Process, State};
+use carota::state::{Entry, ObjectId, Process, State};
 use carota::trust::{self, BrokenEdge, Direction, Moment, Proof, Question, Role};
 use common::judges::{self, ask_go, ask_openssl, go_is_here};
+use common::{edit, inputs_of, judge};
 
 /// A step as the tests change it.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ struct Point {
     title: String,
     serial: Option<bool>,
     state: State,
+    /// Who starts anew when its phase is undone.
+    undone: BTreeSet<Process>,
 }
 
 /// The points of a finished rotation.
@@ -40,6 +43,7 @@ fn points(done: &[Arc<Done>]) -> Vec<Point> {
         title: "before".to_owned(),
         serial: None,
         state: done[0].before.clone(),
+        undone: BTreeSet::new(),
     }];
     for phase in done {
         for (at, step) in phase.outcome.steps.iter().enumerate() {
@@ -53,6 +57,7 @@ fn points(done: &[Arc<Done>]) -> Vec<Point> {
                     Part::Cluster => None,
                 },
                 state: step.after.clone(),
+                undone: phase.undone.clone().unwrap_or_default(),
             });
         }
     }
@@ -82,6 +87,7 @@ fn moments(points: &[Point]) -> Vec<Moment<'_>> {
             title: point.title.clone(),
             nodes_serial: point.serial,
             state: &point.state,
+            undone: None,
         })
         .collect()
 }
@@ -96,8 +102,8 @@ fn with_example(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Arc<Done>>))
     let toml = fs::read_to_string(example.join("cluster.toml")).unwrap();
     let spec = Spec::parse(&toml, "cluster.toml").unwrap();
     let start = snapshot::read(&example.join(&spec.snapshot), &spec).unwrap();
-    let lock = fs::read_to_string(example.join("carota.lock")).unwrap();
-    let lock = Some(Lock::parse(&lock, "carota.lock").unwrap());
+    let lock = fs::read_to_string(example.join("carota.lock")).ok();
+    let lock = lock.map(|lock| Lock::parse(&lock, "carota.lock").unwrap());
     let keyring = Keyring::load(&example.join("secrets")).unwrap();
     let mut issuer = Issuer::new(&spec.id, lock, keyring);
     let mut imported = carota::compile::imported(&spec, example).unwrap();
@@ -111,7 +117,7 @@ fn every_connection_of_the_examples_holds() {
     for example in common::examples() {
         with_example(&example, |rotation, done| {
             let proof = prove(rotation, &points(&done));
-            assert!(proof.holds(), "{}", proof.render_text());
+            assert!(proof.holds(), "{}", proof.render_text(&[]));
             // Users say of the last file that they use it, and nobody asks after it is narrowed.
             let users = rotation.start.users.keys();
             let theirs: Vec<_> = users.map(|user| format!("kubeconfig of {user}")).collect();
@@ -176,7 +182,7 @@ fn an_api_server_keeps_some_resources_elsewhere_and_dials_every_piece_of_a_list(
     with_cas(&example("kubeadm-ha"), all, add, |rotation| {
         let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
         let proof = prove(rotation, &points(&done));
-        assert!(proof.holds(), "{}", proof.render_text());
+        assert!(proof.holds(), "{}", proof.render_text(&[]));
         let dialled: Vec<_> = proof
             .edges
             .iter()
@@ -522,6 +528,7 @@ impl Page<'_> {
                     Part::Cluster => None,
                 },
                 state,
+                undone: BTreeSet::new(),
             });
         }
     }
@@ -564,6 +571,7 @@ fn page<'r>(rotation: &'r Rotation<'r>) -> Vec<Point> {
         title: "before".into(),
         serial: None,
         state: rotation.start.clone(),
+        undone: BTreeSet::new(),
     };
     let mut page = Page {
         rotation,
@@ -685,7 +693,7 @@ fn the_pages_own_order_breaks_where_its_gaps_are() {
                         && b.direction == direction
                         && (b.phase == phase || b.also_in.contains(&phase))
                 });
-                assert!(named, "{gap} is not named:\n{}", proof.render_text());
+                assert!(named, "{gap} is not named:\n{}", proof.render_text(&[]));
             }
         },
     );
@@ -697,14 +705,14 @@ fn quoted_in_readme(proof: &Proof) {
     let readme = fs::read_to_string(readme).unwrap();
     let (_, quoted) = readme.split_once("```text\n").expect("a quotation");
     let (quoted, _) = quoted.split_once("```").unwrap();
-    let said = proof.render_text();
+    let said = proof.render_text(&[]);
     let mut said = said.lines().map(str::trim);
     let mut count = 0;
     for line in quoted.lines().map(str::trim).filter(|l| !l.is_empty()) {
         assert!(
             said.any(|l| l == line),
             "the proof does not say, there: {line}\n{}",
-            proof.render_text()
+            proof.render_text(&[])
         );
         count += 1;
     }
@@ -738,10 +746,14 @@ fn the_page_on_a_cluster_that_publishes_a_kubeconfig_s_ca_breaks_pods() {
     };
     with_cas(&example, cas, without_flag, |rotation| {
         let proof = prove(rotation, &page(rotation));
-        assert!(breaks(&proof), "G17 is not named:\n{}", proof.render_text());
+        assert!(
+            breaks(&proof),
+            "G17 is not named:\n{}",
+            proof.render_text(&[])
+        );
         let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
         let proof = prove(rotation, &points(&done));
-        assert!(proof.holds(), "{}", proof.render_text());
+        assert!(proof.holds(), "{}", proof.render_text(&[]));
     });
     with_cas(
         &example,
@@ -813,7 +825,7 @@ fn a_certificate_of_somebody_else_is_noticed() {
         }
         let proof = prove(rotation, &points);
         let [broken] = &proof.broken[..] else {
-            panic!("{}", proof.render_text())
+            panic!("{}", proof.render_text(&[]))
         };
         assert_eq!(
             (broken.direction, broken.phase),
@@ -915,7 +927,7 @@ fn signers_with_cas_of_their_own_are_proven_each_where_it_counts() {
         .unwrap()
         .proof;
     let own = compile(&folder.path().join("cluster.toml")).unwrap();
-    assert!(own.may_be_written(), "{}", own.proof.render_text());
+    assert!(own.may_be_written(), "{}", own.proof.render_text(&[]));
     let rows = |proof: &Proof| -> Vec<_> {
         let rows = proof.matrix.iter();
         rows.map(|row| (row.kind, row.verified)).collect()
@@ -1166,7 +1178,7 @@ fn a_key_that_does_not_change_with_its_certificate_is_noticed() {
         let done = phases::run(rotation, &rotation.start, |_| ()).unwrap();
         let points = points(&done);
         let proof = prove(rotation, &points);
-        assert!(proof.holds(), "{}", proof.render_text());
+        assert!(proof.holds(), "{}", proof.render_text(&[]));
         let between: Vec<_> = proof
             .outages
             .iter()
@@ -1204,7 +1216,7 @@ fn a_key_that_does_not_change_with_its_certificate_is_noticed() {
             let named = proof.broken.iter().any(|b| {
                 b.phase == 14 && b.reason.contains("does not belong") && b.client.contains("cp-2")
             });
-            assert!(named, "{name}: {}", proof.render_text());
+            assert!(named, "{name}: {}", proof.render_text(&[]));
         }
     });
 }
@@ -1236,7 +1248,7 @@ fn who_shows_kubelets_a_certificate_is_an_edge() {
                     && b.phase == phase
             })
         };
-        let text = proof.render_text();
+        let text = proof.render_text(&[]);
         assert!(
             broken("whoever gets a certificate from the cluster", 12),
             "{text}"
@@ -1278,7 +1290,7 @@ fn there_and_back(points: &[Point], until: u8, told: &[u8]) -> Vec<Point> {
         let first = there.iter().position(at_first).unwrap();
         let before = &there[first - 1].state;
         // A confirmation is of a file, and that of 08 stays with whoever has it.
-        let workloads = last.state.restarted_since(before).into_iter();
+        let workloads = phase[0].undone.iter().cloned();
         let workloads = workloads.filter(|process| matches!(process, Process::Workload(_)));
         let befores = there[first - 1..].iter().map(|point| &point.state);
         let steps = befores.zip(phase).rev();
@@ -1298,6 +1310,71 @@ fn there_and_back(points: &[Point], until: u8, told: &[u8]) -> Vec<Point> {
     out
 }
 
+/// A webhook whose certificate of the cluster CA lies in a Secret, which `web` gets.
+fn with_a_webhook(example: &Path, run: impl FnOnce(&Rotation<'_>, Vec<Arc<Done>>)) {
+    let folder = inputs_of(example);
+    fs::remove_file(folder.path().join("carota.lock")).unwrap();
+    let snapshot = folder.path().join("snapshot");
+    let leaf = fs::read(snapshot.join("nodes/cp-1/etc/kubernetes/pki/apiserver.crt")).unwrap();
+    let encoded = String::from_utf8(judge("base64", &["-w0"], &leaf).stdout).unwrap();
+    edit(
+        &snapshot.join("cluster/secrets.yaml"),
+        "items:\n",
+        &format!(
+            "items:\n- apiVersion: v1\n  data:\n    tls.crt: {encoded}\n  kind: Secret\n  metadata:\n    name: policy-tls\n    namespace: shop\n  type: kubernetes.io/tls\n"
+        ),
+    );
+    let spec = "        dnsPolicy: ClusterFirst\n        restartPolicy: Always\n        schedulerName: default-scheduler\n";
+    let gets = "        volumes:\n        - name: tls\n          secret:\n            secretName: policy-tls\n";
+    edit(
+        &snapshot.join("cluster/deployments.yaml"),
+        spec,
+        &format!("{gets}{spec}"),
+    );
+    edit(
+        &snapshot.join("cluster/validatingwebhookconfigurations.yaml"),
+        "      service:\n        name: policy\n        namespace: shop\n        path: /validate\n        port: 443\n",
+        "      url: https://kubernetes.default.svc/validate\n",
+    );
+    with_example(folder.path(), run);
+}
+
+#[test]
+fn who_has_later_files_in_memory_starts_anew_on_the_way_back() {
+    let example = common::examples()
+        .into_iter()
+        .find(|e| e.ends_with("kubeadm-ha"))
+        .unwrap();
+    with_a_webhook(&example, |rotation, mut done| {
+        let proof = carota::compile::prove(rotation, &done).unwrap();
+        assert!(proof.holds(), "{}", proof.render_text(&[]));
+        // Each is undone without what its CLUSTER-BACK starts anew: `web` has the webhook's later certificate when 09 is
+        // undone, and the pod without an owner knows the new CA alone when 14 is.
+        let web = Process::Workload(ObjectId::new("deployments", "shop", "web"));
+        let debug = Process::Workload(ObjectId::new("pods", "shop", "debug"));
+        for (phase, process, broken_in) in [(14, web, 9), (17, debug, 14)] {
+            let undone = |done: &mut Vec<Arc<Done>>| {
+                let done = Arc::get_mut(&mut done[phase]).unwrap();
+                done.undone.clone().unwrap()
+            };
+            let known = undone(&mut done);
+            let mut without = known.clone();
+            assert!(without.remove(&process), "{process} in {phase}");
+            Arc::get_mut(&mut done[phase]).unwrap().undone = Some(without);
+            let proof = carota::compile::prove(rotation, &done).unwrap();
+            let first = proof.broken.first().expect("it breaks");
+            assert_eq!(first.phase, broken_in, "{}", proof.render_text(&[]));
+            assert!(first.step_title.starts_with("on the way back: "));
+            assert!(
+                first.remedy.contains("restart it first"),
+                "{}",
+                first.remedy
+            );
+            Arc::get_mut(&mut done[phase]).unwrap().undone = Some(known);
+        }
+    });
+}
+
 #[test]
 fn the_way_back_holds_until_old_trust_goes() {
     for example in common::examples() {
@@ -1308,7 +1385,7 @@ fn the_way_back_holds_until_old_trust_goes() {
             for until in [5, 12, 16, 19] {
                 let proof = prove(rotation, &there_and_back(&points, until, &[13, 18]));
                 let holds = proof.broken.iter().all(signed);
-                assert!(holds, "{until}: {}", proof.render_text());
+                assert!(holds, "{until}: {}", proof.render_text(&[]));
             }
             // What is asked before 05, 10 and 14 are undone, and nowhere else: nobody knows the users'
             // certificate of 13 once 05 and 10 are, nor does their file of 18 know what is served once
@@ -1318,7 +1395,7 @@ fn the_way_back_holds_until_old_trust_goes() {
                 let mut others = proof.broken.iter().filter(|b| !signed(b)).peekable();
                 assert_eq!(others.peek().is_none(), rotation.start.users.is_empty());
                 let theirs = |b: &BrokenEdge| b.client == "user alice" && asked.contains(&b.phase);
-                assert!(others.all(theirs), "{}", proof.render_text());
+                assert!(others.all(theirs), "{}", proof.render_text(&[]));
             }
         });
     }

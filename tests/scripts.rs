@@ -1569,6 +1569,45 @@ fn on_the_way_back_files_are_there_before_their_readers_start() {
     assert_eq!(told, wanted);
 }
 
+/// Who started on the way forth knows too little on the way back.
+#[test]
+fn the_way_back_waits_for_pods_that_no_roll_reaches() {
+    let fixture = cluster_fixture();
+    put(
+        &fixture.plan().join(FIRST).join("CLUSTER-BACK"),
+        "patch\tcluster/back.yaml\tmerge\ngate-pods\tdeployment\tshop\tweb\tdelete it\n",
+    );
+    fixture.seal();
+    in_every_shell(|shell| {
+        let folder = fixture.dir.path().join(format!("pods of {}", shell[0]));
+        record_api(&folder);
+        let run = |verb: &str, more: &[&str]| on_cluster(&fixture, shell, verb, &folder, more);
+        let ack = ["--ack", "users $(touch canary)"];
+        says(&run("apply", &ack), 0, &["is done"]);
+        let began = tree(&folder.join("state"))
+            .into_keys()
+            .find(|path| path.ends_with(&format!("{FIRST}/began")))
+            .expect("the journal");
+        put(&folder.join("state").join(&began), "2001-01-01T00:00:00Z\n");
+        put(
+            &folder.join("pods"),
+            "web-1-x Running 2002-01-01T00:00:00Z ReplicaSet/web-1\n",
+        );
+        for _ in 0..2 {
+            says(
+                &run("rollback", &[]),
+                23,
+                &["behind:\n  web-1-x (started 2002-01-01T00:00:00Z)"],
+            );
+        }
+        record_api(&folder);
+        says(&run("rollback", &[]), 0, &["1 of 1", "rolled back"]);
+        let left = tree(&folder.join("state"));
+        let left: Vec<&String> = left.keys().filter(|path| path.contains("began")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
 #[test]
 fn the_clusters_way_back_waits_for_the_nodes() {
     let fixture = cluster_fixture();

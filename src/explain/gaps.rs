@@ -64,7 +64,7 @@ pub static GAPS: [Gap; 20] = [
     gap(
         "G5",
         "kube-root-ca.crt",
-        "The ConfigMap `kube-root-ca.crt`, from which pods of Kubernetes 1.20 and newer get the CA, is not named.",
+        "The ConfigMap `kube-root-ca.crt`, from which pods of Kubernetes 1.21 and newer get the CA, is not named.",
         "It is waited for in every namespace, and never written: the controller manager owns it.",
         &[3, 17],
     ),

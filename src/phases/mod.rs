@@ -9,12 +9,13 @@
 //! steps. It edits files and objects and restarts processes; it knows nothing of diffs, scripts or
 //! directories. A phase with nothing to do has no steps and says why; numbers never shift.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::diagnostic::Result;
 use crate::names::NodeName;
 use crate::rotation::Rotation;
-use crate::state::{ObjectId, State};
+use crate::state::{ObjectId, Process, State};
 
 mod narrow;
 mod switch;
@@ -22,6 +23,7 @@ mod tools;
 mod widen;
 mod workloads;
 
+pub use narrow::retire_service_accounts::HANDLERS;
 pub use tools::POD_ANNOTATION;
 use widen::kubeconfig_trust::handing_out;
 pub use workloads::ROLLED_KINDS;
@@ -83,6 +85,13 @@ impl Phase {
         PHASES.iter().find(|phase| {
             number == Some(phase.number) || what == phase.name || what == phase.directory()
         })
+    }
+
+    /// Whether pods that no roll reaches must start anew once more when the phase is undone: those that know less than
+    /// what it takes back. Who knows more may go on.
+    #[must_use]
+    pub fn gates_back(&self) -> bool {
+        self.act >= Act::Narrow
     }
 
     /// Why, as one line.
@@ -197,6 +206,9 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// What must be confirmed before it is undone.
     pub undoing: Vec<Undoing>,
+    /// The last step of its way back, from the cluster before it: who starts anew then, beside what the phase itself
+    /// has rolled.
+    pub back: Option<Step>,
 }
 
 /// What a person must have confirmed by name before a phase is undone: a later phase gave people
@@ -207,6 +219,8 @@ pub struct Undoing {
     /// What is confirmed. A file may be taken before any node begins the later phase, so that it is
     /// asked even where no node did.
     pub text: String,
+    /// Whose file it is, where it is one user's.
+    pub user: Option<NodeName>,
 }
 
 /// Where a step is carried out.
@@ -303,9 +317,37 @@ pub struct Done {
     pub before: State,
     /// What it made.
     pub outcome: Outcome,
+    /// Which pods and users start anew when it is undone. None: it cannot be undone.
+    pub undone: Option<BTreeSet<Process>>,
 }
 
 impl Done {
+    fn new(phase: &'static Phase, before: State, outcome: Outcome) -> Done {
+        let undone = (phase.way_back.until != Until::Never).then(|| {
+            let steps = outcome.steps.iter().map(|step| (step, phase.gates_back()));
+            let back = outcome.back.iter().map(|step| (step, true));
+            let pods = steps.chain(back).flat_map(|(step, gates)| {
+                step.actions.iter().filter_map(move |action| match action {
+                    Action::Rollout(id) => Some(id),
+                    Action::GatePods { object, .. } if gates => Some(object),
+                    _ => None,
+                })
+            });
+            let users = outcome
+                .undoing
+                .iter()
+                .filter_map(|asked| asked.user.clone());
+            let pods = pods.cloned().map(Process::Workload);
+            pods.chain(users.map(Process::User)).collect()
+        });
+        Done {
+            phase,
+            before,
+            outcome,
+            undone,
+        }
+    }
+
     /// The cluster after it.
     #[must_use]
     pub fn after(&self) -> &State {
@@ -337,11 +379,7 @@ pub fn run_in_order(
     for phase in phases {
         let before = done.last().map_or(start, |last| last.after()).clone();
         let outcome = (phase.run)(rotation, &before)?;
-        let one = Arc::new(Done {
-            phase,
-            before,
-            outcome,
-        });
+        let one = Arc::new(Done::new(phase, before, outcome));
         seen(&one);
         done.push(one);
     }

@@ -645,6 +645,7 @@ pub fn put_back_by_users(
             out.push(Undoing {
                 name: format!("undone-user-{user}{name}"),
                 text: format!("{user} {text}"),
+                user: Some(user.clone()),
             });
         }
     }

@@ -211,9 +211,8 @@ impl Restarts {
         }
     }
 
-    /// Rolls the workloads in a draft: a new template annotation, and their processes start anew.
-    fn roll(&self, rotation: &Rotation, phase: &Phase, draft: &mut Draft) {
-        let value = format!("{}-phase-{:02}", rotation.spec.id, phase.number);
+    /// Rolls the workloads in a draft: another value of the template's annotation, and their processes start anew.
+    fn roll(&self, value: &str, draft: &mut Draft) {
         for id in &self.rolled {
             draft.change_object(id, |object| {
                 set_field(object, &TEMPLATE_ANNOTATION, json!(value));
@@ -238,8 +237,24 @@ impl Restarts {
         before: &State,
         title: &str,
     ) -> Result<Option<Step>> {
+        let value = format!("{}-phase-{:02}", rotation.spec.id, phase.number);
         step(before, title, Part::Cluster, self.actions(), |draft| {
-            self.roll(rotation, phase, draft);
+            self.roll(&value, draft);
+            Ok(())
+        })
+    }
+
+    /// The same as the last step of a phase's way back.
+    pub fn step_back(
+        &self,
+        rotation: &Rotation,
+        phase: &Phase,
+        before: &State,
+    ) -> Result<Option<Step>> {
+        let title = "roll the workloads that may have the later files in memory";
+        let value = format!("{}-phase-{:02}-undone", rotation.spec.id, phase.number);
+        step(before, title, Part::Cluster, self.actions(), |draft| {
+            self.roll(&value, draft);
             Ok(())
         })
     }

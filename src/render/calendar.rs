@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::PhaseView;
 use crate::names::NodeName;
-use crate::phases::Act;
+use crate::phases::{Act, HANDLERS};
 use crate::rotation::Rotation;
 use crate::state::ObjectId;
 
@@ -78,7 +78,6 @@ impl Duty {
 /// What people outside must do, in order of the phases.
 pub fn duties(rotation: &Rotation, views: &[PhaseView], stale: &BTreeSet<ObjectId>) -> Vec<Duty> {
     let mut out = acknowledged(rotation, views);
-    out.extend(handlers(views));
     out.extend(unreached(views));
     for leaf in &rotation.spec.external_leaves {
         let what = format!(
@@ -135,6 +134,7 @@ fn acknowledged(rotation: &Rotation, views: &[PhaseView]) -> Vec<Duty> {
             });
             let who = match user {
                 Some(user) => user.to_string(),
+                None if name == HANDLERS => "whoever runs what API servers dial".to_owned(),
                 None => "clients outside".to_owned(),
             };
             let what = text.strip_prefix(&format!("{who} ")).unwrap_or(text);
@@ -146,43 +146,37 @@ fn acknowledged(rotation: &Rotation, views: &[PhaseView]) -> Vec<Duty> {
     out
 }
 
-/// Kinds of objects by which API servers dial a server of somebody's.
-const DIALLED: [&str; 4] = [
-    "apiservices",
-    "customresourcedefinitions",
-    "mutatingwebhookconfigurations",
-    "validatingwebhookconfigurations",
-];
-
-/// Who runs what API servers dial by a caBundle: it is narrowed in 17.
-fn handlers(views: &[PhaseView]) -> Option<Duty> {
-    let narrowed = views.iter().find(|view| view.done.phase.number == RETIRE)?;
-    let objects = narrowed.cluster.objects.iter().map(|(id, _)| id);
-    let dialled: Vec<&ObjectId> = objects.filter(|id| DIALLED.contains(&&*id.kind)).collect();
-    let who = format!("whoever runs the servers behind {}", listed(dialled.iter()));
-    let what = "serve a certificate of the new CA, unless phase 14 re-issues it in a Secret: the caBundle is narrowed";
-    (!dialled.is_empty()).then(|| duty(&who, what, &[RETIRE]))
-}
-
 /// Pods that no roll reaches.
 fn unreached(views: &[PhaseView]) -> Vec<Duty> {
-    let mut phases: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut phases: BTreeMap<String, (Vec<u8>, Vec<u8>)> = BTreeMap::new();
     for view in views {
+        let number = view.done.phase.number;
         for (name, _) in view.cluster.unreached() {
-            phases.entry(name).or_default().push(view.done.phase.number);
+            phases.entry(name).or_default().0.push(number);
+        }
+        for (name, _) in view.cluster.unreached_back() {
+            phases.entry(name).or_default().1.push(number);
         }
     }
-    let mut together: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+    let mut together: BTreeMap<(Vec<u8>, Vec<u8>), Vec<String>> = BTreeMap::new();
     for (name, phases) in phases {
         together.entry(phases).or_default().push(name);
     }
-    let owners = |(phases, names): (Vec<u8>, Vec<String>)| Duty {
-        within: true,
-        ..duty(
-            &format!("whoever owns {}", listed(names.iter())),
-            "restart the pods: no roll reaches them, and the phase waits for it",
-            &phases,
-        )
+    let owners = |((phases, back), names): ((Vec<u8>, Vec<u8>), Vec<String>)| {
+        let mut what =
+            "restart the pods: no roll reaches them, and the phase waits for it".to_owned();
+        if !back.is_empty() {
+            let numbers: Vec<String> = back.iter().map(|n| format!("{n:02}")).collect();
+            what += &format!(", on the way back of {} too", numbers.join(" and "));
+        }
+        Duty {
+            within: true,
+            ..duty(
+                &format!("whoever owns {}", listed(names.iter())),
+                &what,
+                &phases,
+            )
+        }
     };
     together.into_iter().map(owners).collect()
 }

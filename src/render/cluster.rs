@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::digest::sha256;
 use crate::layout::{ROOT_CA, is_token};
-use crate::phases::{Act, Action, Done, Part};
+use crate::phases::{Act, Action, Done, Part, Step};
 use crate::rotation::decode_pem;
 use crate::state::{ObjectId, State};
 use serde_json::{Map, Value, json};
@@ -67,6 +67,8 @@ pub struct ClusterPart {
     undoing: Vec<String>,
     applied: BTreeMap<String, String>,
     fills_tokens: bool,
+    /// Whether what is gated is gated on the way back too.
+    gates_back: bool,
     /// The objects that change, with who owns the change.
     pub objects: Vec<(ObjectId, Ownership)>,
 }
@@ -75,6 +77,7 @@ pub struct ClusterPart {
 pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
     let mut out = ClusterPart {
         fills_tokens,
+        gates_back: done.phase.gates_back(),
         ..ClusterPart::default()
     };
     let mut before = &done.before;
@@ -100,6 +103,10 @@ pub fn of(done: &Done, fills_tokens: bool) -> ClusterPart {
         out.undoing
             .push(format!("ack\t{}\t{}\n", asked.name, one_line(&asked.text)));
     }
+    if let Some(step) = &done.outcome.back {
+        out.take_way_back(&done.before, step);
+    }
+    out.back.sort_by_key(|lines| rank(lines));
     for note in &done.outcome.notes {
         out.lines.push(format!("note\t{}\n", one_line(note)));
     }
@@ -166,15 +173,29 @@ impl ClusterPart {
         for action in rest {
             self.take_action(action);
         }
-        // The way back undoes the last first; but what pods read when they start is there before they
-        // are rolled.
+        // The way back undoes the last first.
         back.reverse();
         back.append(&mut self.back);
-        back.sort_by_key(|lines| match lines.first() {
-            Some(line) if line.starts_with("wait-ca") => 0,
-            _ => lines.len(),
-        });
         self.back = back;
+    }
+
+    /// What the way back ends with.
+    fn take_way_back(&mut self, before: &State, step: &Step) {
+        for id in step.after.changed_objects(before) {
+            if let (Some(old), Some(new)) = (before.object(&id), step.after.object(&id)) {
+                let patch = self.patch(&id, old, new, "back-roll-");
+                self.back.push(vec![patch, rollout(&id)]);
+            }
+        }
+        if self.lines.is_empty() {
+            let why = "nothing is done here on the way forth: it is the way back that starts workloads anew";
+            self.lines.push(format!("note\t{why}\n"));
+        }
+        for action in &step.actions {
+            if let Action::GatePods { object, why } = action {
+                self.back.push(vec![gate_pods(object, why)]);
+            }
+        }
     }
 
     fn take_action(&mut self, action: &Action) {
@@ -182,13 +203,13 @@ impl ClusterPart {
             Action::Acknowledge { name, text } => format!("ack\t{name}\t{}\n", one_line(text)),
             Action::Note(text) => format!("note\t{}\n", one_line(text)),
             Action::Rollout(id) => rollout(id),
-            Action::GatePods { object, why } => format!(
-                "gate-pods\t{}\t{}\t{}\t{}\n",
-                object.kind,
-                object.namespace,
-                object.name,
-                one_line(why)
-            ),
+            Action::GatePods { object, why } => {
+                let line = gate_pods(object, why);
+                if self.gates_back {
+                    self.back.push(vec![line.clone()]);
+                }
+                line
+            }
             Action::GateNodes(nodes) => {
                 let file = "cluster/known-nodes".to_owned();
                 let text = nodes.iter().map(|n| format!("{n}\n")).collect();
@@ -251,9 +272,11 @@ impl ClusterPart {
     /// Whether there is nothing to run in the cluster. What is asked for and noted is shown on either
     /// side.
     pub fn is_empty(&self) -> bool {
-        self.lines
-            .iter()
-            .all(|line| line.starts_with("ack\t") || line.starts_with("note\t"))
+        self.back.is_empty()
+            && self
+                .lines
+                .iter()
+                .all(|line| line.starts_with("ack\t") || line.starts_with("note\t"))
     }
 
     /// The notes that its steps make.
@@ -266,17 +289,12 @@ impl ClusterPart {
 
     /// The workloads and pods that no roll reaches, `pods/shop/debug`, and why.
     pub fn unreached(&self) -> Vec<(String, &str)> {
-        let gates = self
-            .lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("gate-pods\t"));
-        gates
-            .map(|line| {
-                let columns: Vec<&str> = line.trim_end().split('\t').collect();
-                let why = columns.get(3).copied().unwrap_or_default();
-                (columns[..columns.len().min(3)].join("/"), why)
-            })
-            .collect()
+        gated(self.lines.iter())
+    }
+
+    /// Those among them whose pods must start anew once more when the phase is undone.
+    pub fn unreached_back(&self) -> Vec<(String, &str)> {
+        gated(self.back.iter().flatten())
     }
 
     /// The operations, by their first column, counted.
@@ -296,6 +314,36 @@ impl ClusterPart {
             .filter_map(|line| line.strip_prefix("ack\t")?.trim_end().split_once('\t'))
             .collect()
     }
+}
+
+/// What the `gate-pods` among lines name, and why.
+fn gated<'l>(lines: impl Iterator<Item = &'l String>) -> Vec<(String, &'l str)> {
+    lines
+        .filter_map(|line| line.strip_prefix("gate-pods\t"))
+        .map(|line| {
+            let columns: Vec<&str> = line.trim_end().split('\t').collect();
+            let why = columns.get(3).copied().unwrap_or_default();
+            (columns[..columns.len().min(3)].join("/"), why)
+        })
+        .collect()
+}
+
+/// In which turn lines come on the way back: what pods read when they start is there before they are rolled.
+fn rank(lines: &[String]) -> u8 {
+    let first = lines.first().map_or("", |line| line);
+    let rolls = lines.iter().any(|line| line.starts_with("rollout\t"));
+    match first.split('\t').next() {
+        Some("wait-ca" | "wait-ca-all") => 0,
+        Some("gate-pods") => 3,
+        _ if rolls => 2,
+        _ => 1,
+    }
+}
+
+fn gate_pods(object: &ObjectId, why: &str) -> String {
+    let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
+    let why = one_line(why);
+    format!("gate-pods\t{kind}\t{namespace}\t{name}\t{why}\n")
 }
 
 fn rollout(id: &ObjectId) -> String {

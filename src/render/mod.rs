@@ -110,6 +110,14 @@ impl PhaseView {
             && step.after.changed_objects(&self.done.before).is_empty()
     }
 
+    /// Whether a step does nothing but hand files to users.
+    fn only_hands_out(&self, step: &Step) -> bool {
+        let before = &self.done.before;
+        step.actions.is_empty()
+            && step.after.changed_objects(before).is_empty()
+            && !step.after.changed_users(before).is_empty()
+    }
+
     /// Whether one node must finish before the next.
     fn serial(&self) -> bool {
         let one_by_one = |part: Part| matches!(part, Part::Nodes { serial: true });

@@ -15,8 +15,8 @@ use crate::names::NodeName;
 use crate::phases::{PAGE, POD_ANNOTATION, Part, Step, UNDO};
 use crate::pki::certificate::utc;
 use crate::rotation::Rotation;
-use crate::spec::Spec;
-use crate::state::ObjectId;
+use crate::spec::{Role, Spec};
+use crate::state::{ObjectId, Process};
 use crate::trust::Proof;
 
 /// Text inside a Markdown table or line: nothing in it may end the cell, the line or the code span.
@@ -164,8 +164,10 @@ pub fn in_cluster(view: &PhaseView) -> Vec<String> {
 /// Where a step is carried out, in words.
 pub fn place(view: &PhaseView, step: &Step) -> String {
     match step.part {
-        Part::Nodes { serial: true } => "on the nodes, one after another".to_owned(),
-        Part::Nodes { serial: false } => "on the nodes, in any order".to_owned(),
+        // One script does all steps of a node.
+        Part::Nodes { .. } if view.serial() => "on the nodes, one after another".to_owned(),
+        Part::Nodes { .. } => "on the nodes, in any order".to_owned(),
+        Part::Cluster if view.only_hands_out(step) => "by people".to_owned(),
         Part::Cluster if view.only_asks(step) => format!("asked {}", where_asked(view)),
         Part::Cluster => "in the cluster, with kubectl".to_owned(),
     }
@@ -297,12 +299,13 @@ pub fn phase(rotation: &Rotation, views: &[PhaseView]) -> Result<String> {
             |id| context! { id => id.to_string(), how => "published by API servers when they restart" },
         ))
         .collect();
-    let unreached: Vec<Value> = view
-        .cluster
-        .unreached()
-        .into_iter()
-        .map(|(name, why)| context! { name => name, why => cell(why) })
-        .collect();
+    let pods = |pods: Vec<(String, &str)>| -> Vec<Value> {
+        let rows = pods.into_iter();
+        rows.map(|(name, why)| context! { name => name, why => cell(why) })
+            .collect()
+    };
+    let unreached = pods(view.cluster.unreached());
+    let unreached_back = pods(view.cluster.unreached_back());
     let notes = view.cluster.notes().into_iter().map(cell);
     let notes: Vec<String> = notes.chain(about_annotation(view)).collect();
     let undoing: Vec<Value> = view
@@ -333,6 +336,7 @@ pub fn phase(rotation: &Rotation, views: &[PhaseView]) -> Result<String> {
             objects => objects,
             in_cluster => in_cluster(view),
             unreached => unreached,
+            unreached_back => unreached_back,
             asked => asked(view).map(|text| format!("{text} {}", where_asked(view))),
             confirmations => confirmations(views),
             node_acks => acks(views, true),
@@ -341,10 +345,46 @@ pub fn phase(rotation: &Rotation, views: &[PhaseView]) -> Result<String> {
             notes => notes,
             way_back => phase.way_back.text(),
             undoing => undoing,
+            hands_out => handed_out(view),
+            blind => blind(rotation, view),
             has_way_back => !view.changes.forget(),
             gate => gate(view),
         },
     )
+}
+
+/// The files of users that a phase hands out, in words; empty where there are none.
+fn handed_out(view: &PhaseView) -> String {
+    let users = view.done.after().changed_users(&view.done.before);
+    let files: Vec<String> = users
+        .iter()
+        .map(|user| format!("`users/{user}.kubeconfig`"))
+        .collect();
+    files.join(", ")
+}
+
+/// The control planes of a phase that restarts their programs one after another, from which a script cannot see how the
+/// others are (`look_at_api` in templates/lib/node.sh).
+fn blind(rotation: &Rotation, view: &PhaseView) -> String {
+    let control_planes = rotation.start.nodes_with(Role::ControlPlane).count();
+    let cannot_see = |name: &&NodeName| {
+        let node = &rotation.start.nodes[*name];
+        node.role == Role::ControlPlane
+            && !node
+                .files
+                .keys()
+                .any(|path| path.as_str() == "/etc/kubernetes/admin.conf")
+    };
+    let restarted = view.done.after().restarted_since(&view.done.before);
+    let programs = restarted.iter().filter_map(|process| match process {
+        Process::Program(node, _) => Some(node),
+        _ => None,
+    });
+    let nodes: BTreeSet<NodeName> = programs.filter(cannot_see).cloned().collect();
+    if control_planes < 2 || !view.serial() || nodes.is_empty() {
+        return String::new();
+    }
+    listed(rotation, &nodes)
 }
 
 /// What must hold before the next phase.
@@ -431,6 +471,7 @@ pub fn plan(
             nodes => rotation.start.nodes.len(),
             control_planes => rotation.start.nodes_with(crate::spec::Role::ControlPlane).count(),
             leaves => rotation.leaves.len(),
+            new_keys => rotation.gives_new_keys(),
             files => count(views),
             total_time => times::text(views.iter().map(|view| times::of(view, spec.kubernetes)).sum()),
             assumptions => times::assumptions(spec.kubernetes).map(|a| context! { what => a.what, seconds => a.seconds, source => a.source }).collect::<Vec<_>>(),

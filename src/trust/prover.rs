@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet as HashSet;
 
 use super::edges::{Check, Edge, Kind, Place};
-use super::inputs::{HistoryId, InputId, Inputs};
+use super::inputs::{InputId, Inputs, Way, Ways};
 use super::judge::{self, Credential, CredentialId, Failure, Judge, Pair, RoleId, SetId, Trust};
 use super::matrix::{Bits, Labels, cell, label};
 use super::outages::Outage;
@@ -24,15 +24,26 @@ type BrokenKey = (Place, Direction);
 
 /// What a check depends on: kind and direction, the histories of both sides, the role where
 /// anything is verified, and whether both are on one node.
-type Likeness = (Kind, Direction, HistoryId, HistoryId, Option<RoleId>, bool);
+type Likeness = (Kind, Direction, Ways, Ways, Option<RoleId>, bool);
 
 /// Of what a check is proven.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Of certificates that are there, or that a phase brings.
     Seen,
+    /// Of these on the way back: what was signed meanwhile is asked for before trust in it is taken back.
+    SeenBack,
     /// Of what the cluster's signer is yet to sign, as well.
     All,
+}
+
+impl Scope {
+    fn way(self) -> Way {
+        match self {
+            Scope::Seen | Scope::All => Way::Forth,
+            Scope::SeenBack => Way::Back,
+        }
+    }
 }
 
 /// What was found of edges.
@@ -161,6 +172,7 @@ impl<'c, 't> Prover<'c, 't> {
             }
             if let Some(scope) = self.holds_before(index, edge, check, direction)?
                 && self.prove_check(index, edge, check, scope, direction)?
+                && self.prove_way_back(index, edge, check, direction)?
             {
                 self.sound.insert(alike);
             }
@@ -170,9 +182,9 @@ impl<'c, 't> Prover<'c, 't> {
 
     /// Everything on which a check's outcome, and its part in the matrix, depend.
     fn likeness(&mut self, kind: Kind, direction: Direction, check: Check) -> Result<Likeness> {
-        let trust = self.inputs.history(check.trust)?;
-        let credential = self.inputs.history(check.credential)?;
-        let role = (!self.inputs.verifies_nothing(trust)).then_some(check.role);
+        let trust = self.inputs.histories(check.trust)?;
+        let credential = self.inputs.histories(check.credential)?;
+        let role = (!self.inputs.verifies_nothing(trust.forth)).then_some(check.role);
         let same_node = self.on_one_node(check);
         Ok((kind, direction, trust, credential, role, same_node))
     }
@@ -225,7 +237,8 @@ impl<'c, 't> Prover<'c, 't> {
             None => false,
         };
         if ends_within {
-            self.breaks(index, edge, check, direction, 0, &failure)?;
+            let found = (0, Way::Forth, &failure);
+            self.breaks(index, edge, check, direction, found)?;
         } else {
             let reason = self.reason(check, &failure);
             let what = format!("({reason}); nothing is proven of it");
@@ -271,7 +284,7 @@ impl<'c, 't> Prover<'c, 't> {
                 found => found,
             };
             let credentials = self.credentials_in_stretch(check, scope, *stretch)?;
-            let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
+            let trusts = self.inputs.in_stretch(check.trust, *stretch, Way::Forth)?;
             let judge = &self.inputs.artifacts.judge;
             let used = self.labels.used(judge, credentials);
             let trusted = self.labels.trusted(judge, trusts);
@@ -287,7 +300,32 @@ impl<'c, 't> Prover<'c, 't> {
             cells[column].broken |= failure.is_some();
             if let Some(failure) = failure {
                 holds = false;
-                self.breaks(index, edge, check, direction, place, &failure)?;
+                let found = (place, Way::Forth, &failure);
+                self.breaks(index, edge, check, direction, found)?;
+            }
+        }
+        Ok(holds)
+    }
+
+    /// Looks at a check in every stretch that may be undone, the last one first; says whether it holds in all.
+    fn prove_way_back(
+        &mut self,
+        index: Place,
+        edge: &Edge,
+        check: Check,
+        direction: Direction,
+    ) -> Result<bool> {
+        let mut holds = true;
+        let turn = self.inputs.timeline.turn();
+        let stretches = self.inputs.timeline.stretches().to_vec();
+        for (place, stretch) in stretches.iter().enumerate().rev() {
+            if stretch.last > turn {
+                continue;
+            }
+            if let Some(failure) = self.failure(check, Scope::SeenBack, *stretch)? {
+                holds = false;
+                let found = (place, Way::Back, &failure);
+                self.breaks(index, edge, check, direction, found)?;
             }
         }
         Ok(holds)
@@ -305,14 +343,15 @@ impl<'c, 't> Prover<'c, 't> {
     /// it; two on different nodes may be anywhere in it, and so may the signer of what is renewed.
     fn failure(&mut self, check: Check, scope: Scope, stretch: Stretch) -> Result<Option<Failure>> {
         if self.on_one_node(check) {
-            let all = self.inputs.in_stretch(check.credential, stretch)?;
+            let way = scope.way();
+            let all = self.inputs.in_stretch(check.credential, stretch, way)?;
             for step in stretch.first..=stretch.last {
-                let trusts = self.inputs.in_step(check.trust, step)?;
-                let credentials = self.inputs.in_step(check.credential, step)?;
+                let trusts = self.inputs.on_way(check.trust, step, way)?;
+                let credentials = self.inputs.on_way(check.credential, step, way)?;
                 let judge = &mut self.inputs.artifacts.judge;
                 let credentials = match scope {
                     Scope::All => judge.with_issued(credentials, all),
-                    Scope::Seen => judge.seen(credentials),
+                    Scope::Seen | Scope::SeenBack => judge.seen(credentials),
                 };
                 let found = self
                     .inputs
@@ -325,7 +364,7 @@ impl<'c, 't> Prover<'c, 't> {
             }
             return Ok(None);
         }
-        let trusts = self.inputs.in_stretch(check.trust, stretch)?;
+        let trusts = self.inputs.in_stretch(check.trust, stretch, scope.way())?;
         let credentials = self.credentials_in_stretch(check, scope, stretch)?;
         Ok(self
             .inputs
@@ -340,10 +379,12 @@ impl<'c, 't> Prover<'c, 't> {
         scope: Scope,
         stretch: Stretch,
     ) -> Result<SetId> {
-        let set = self.inputs.in_stretch(check.credential, stretch)?;
+        let set = self
+            .inputs
+            .in_stretch(check.credential, stretch, scope.way())?;
         Ok(match scope {
             Scope::All => set,
-            Scope::Seen => self.inputs.artifacts.judge.seen(set),
+            Scope::Seen | Scope::SeenBack => self.inputs.artifacts.judge.seen(set),
         })
     }
 
@@ -354,8 +395,9 @@ impl<'c, 't> Prover<'c, 't> {
             self.inputs.in_step(check.credential, 0)?,
         );
         let now = (
-            self.inputs.in_stretch(check.trust, stretch)?,
-            self.inputs.in_stretch(check.credential, stretch)?,
+            self.inputs.in_stretch(check.trust, stretch, Way::Forth)?,
+            self.inputs
+                .in_stretch(check.credential, stretch, Way::Forth)?,
         );
         if first == now {
             return Ok(None);
@@ -392,11 +434,16 @@ impl<'c, 't> Prover<'c, 't> {
     }
 
     /// The first step of a stretch by whose end the failing combination is possible.
-    fn step_of(&mut self, check: Check, stretch: Stretch, failure: &Failure) -> Result<usize> {
+    fn step_of(
+        &mut self,
+        check: Check,
+        stretch: Stretch,
+        (way, failure): (Way, &Failure),
+    ) -> Result<usize> {
         let (mut trust, mut credential) = (false, false);
         for step in stretch.first..=stretch.last {
-            let trusts = self.inputs.in_step(check.trust, step)?;
-            let credentials = self.inputs.in_step(check.credential, step)?;
+            let trusts = self.inputs.on_way(check.trust, step, way)?;
+            let credentials = self.inputs.on_way(check.credential, step, way)?;
             let judge = &self.inputs.artifacts.judge;
             trust |= judge.members(trusts).contains(&failure.trust);
             credential |= judge.members(credentials).contains(&failure.credential);
@@ -413,11 +460,10 @@ impl<'c, 't> Prover<'c, 't> {
         edge: &Edge,
         check: Check,
         direction: Direction,
-        place: usize,
-        failure: &Failure,
+        (place, way, failure): (usize, Way, &Failure),
     ) -> Result<()> {
         let stretch = self.inputs.timeline.stretches()[place];
-        let step = self.step_of(check, stretch, failure)?;
+        let step = self.step_of(check, stretch, (way, failure))?;
         let moment = self.inputs.timeline.moment(step);
         if let Some(known) = self.findings.broken.get_mut(&(index, direction)) {
             if known.phase != moment.phase && !known.also_in.contains(&moment.phase) {
@@ -425,7 +471,16 @@ impl<'c, 't> Prover<'c, 't> {
             }
             return Ok(());
         }
-        let remedy = self.remedy(check, failure, place, step)?;
+        let (step_title, remedy) = match way {
+            Way::Forth => (
+                moment.title.clone(),
+                self.remedy(check, failure, place, step)?,
+            ),
+            Way::Back => (
+                format!("on the way back: {}", moment.title),
+                self.remedy_back(check, failure, step)?,
+            ),
+        };
         let reason = self.reason(check, failure);
         let judge = &self.inputs.artifacts.judge;
         let bundle = match judge.trust_of(failure.trust) {
@@ -446,7 +501,7 @@ impl<'c, 't> Prover<'c, 't> {
             phase: moment.phase,
             phase_name: moment.phase_name.clone(),
             step: moment.step,
-            step_title: moment.title.clone(),
+            step_title,
             reason,
             certificate,
             certificate_from: self.inputs.input(check.credential).label.clone(),
@@ -533,6 +588,30 @@ impl<'c, 't> Prover<'c, 't> {
                     presenter.label
                 ),
             },
+        })
+    }
+
+    /// Who would have to start anew on the way back, before it comes to this step.
+    fn remedy_back(&mut self, check: Check, failure: &Failure, step: usize) -> Result<String> {
+        let lies_there = self.inputs.on_disk(check.credential, step)?;
+        let late = if lies_there.contains(&failure.credential) {
+            check.trust
+        } else {
+            check.credential
+        };
+        let late = self.inputs.input(late);
+        Ok(match &late.process {
+            Some(process @ Process::User(_)) => {
+                format!(
+                    "{process} must put away first what a later phase has given for {}",
+                    late.label
+                )
+            }
+            Some(process) => format!(
+                "{process} may still have in memory what {} was in a later phase: restart it first",
+                late.label
+            ),
+            None => format!("{} must be as it was before first", late.label),
         })
     }
 
@@ -633,7 +712,7 @@ impl<'c, 't> Prover<'c, 't> {
             }
             let mut last = first;
             for (place, stretch) in self.inputs.timeline.stretches().to_vec().iter().enumerate() {
-                let set = self.inputs.in_stretch(input, *stretch)?;
+                let set = self.inputs.in_stretch(input, *stretch, Way::Forth)?;
                 if set == last {
                     continue;
                 }
@@ -643,7 +722,7 @@ impl<'c, 't> Prover<'c, 't> {
                     .into_iter()
                     .find(|(who, _)| !known.contains_key(who));
                 if let Some((who, credential)) = stranger {
-                    let trusts = self.inputs.in_stretch(check.trust, *stretch)?;
+                    let trusts = self.inputs.in_stretch(check.trust, *stretch, Way::Forth)?;
                     let Some(trust) = self.inputs.artifacts.judge.first_trust(trusts) else {
                         continue;
                     };
@@ -654,14 +733,8 @@ impl<'c, 't> Prover<'c, 't> {
                         credential,
                         reason,
                     };
-                    self.breaks(
-                        index,
-                        edge,
-                        check,
-                        Direction::IdentityChanges,
-                        place,
-                        &failure,
-                    )?;
+                    let found = (place, Way::Forth, &failure);
+                    self.breaks(index, edge, check, Direction::IdentityChanges, found)?;
                 }
             }
         }

@@ -31,9 +31,9 @@ impl Proof {
         once.into_values().collect()
     }
 
-    /// The proof as text for a terminal.
+    /// The proof as text for a terminal. `accepted`: the outages that cluster.toml accepts.
     #[must_use]
-    pub fn render_text(&self) -> String {
+    pub fn render_text(&self, accepted: &[String]) -> String {
         let mut out = String::new();
         if self.holds() {
             let _ = writeln!(
@@ -52,10 +52,10 @@ impl Proof {
         if !self.outages.is_empty() {
             out.push_str("\nNot available meanwhile:\n");
             for outage in &self.outages {
-                let accept = if outage.minor {
-                    ""
-                } else {
-                    " (to be accepted)"
+                let accept = match outage.minor {
+                    true => "",
+                    false if accepted.contains(&outage.name) => " (accepted)",
+                    false => " (to be accepted)",
                 };
                 let _ = writeln!(
                     out,

@@ -7,8 +7,12 @@
 //! finished, so whatever happens between two nodes is looked at with both anywhere in it. A step in
 //! the cluster is a stretch of its own, and so is a phase's end: nothing begins before all of it is
 //! confirmed.
+//!
+//! The way back leads through the same moments in the other order: a phase is undone as a whole, the last one first, and
+//! whoever started in it starts anew with what was there before it. So what a process has in memory at a moment on the
+//! way back was read between its last start before that moment and the phase of its next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::NodeName;
 use crate::state::{Process, State};
@@ -28,6 +32,9 @@ pub struct Moment<'a> {
     pub nodes_serial: Option<bool>,
     /// The cluster after the step.
     pub state: &'a State,
+    /// Where the moment's phase can be undone: which pods and users start anew by that. Programs and kubelets do where
+    /// they did on the way forth. Of no account before the rotation.
+    pub undone: Option<&'a BTreeSet<Process>>,
 }
 
 /// Steps of one phase that may be mixed between nodes.
@@ -122,6 +129,47 @@ impl<'a> Timeline<'a> {
                 at.min(index)
             })
             .collect()
+    }
+
+    /// The last moment that there is a way back from. 0: there is none.
+    pub fn turn(&self) -> usize {
+        let undone = self.moments.iter().skip(1);
+        undone.take_while(|moment| moment.undone.is_some()).count()
+    }
+
+    /// For each moment that there is a way back to, the last moment of which the process may have something in memory
+    /// there: that before the next phase in which it started, which started it anew when it was undone; or the last one
+    /// with a way back.
+    pub fn returns(&self, process: &Process, starts: &[usize]) -> Vec<usize> {
+        let is_undone = |moment: &Moment<'_>, process| {
+            moment.undone.is_some_and(|again| again.contains(process))
+        };
+        let turn = self.turn();
+        let mut out = vec![turn; turn + 1];
+        let mut end = turn;
+        let mut until = turn;
+        while end > 0 {
+            let moment = &self.moments[end];
+            let of_it = |other: &&Moment<'_>| {
+                (other.phase, &other.phase_name) == (moment.phase, &moment.phase_name)
+            };
+            let steps = self.moments[1..=end].iter().rev().take_while(of_it).count();
+            let base = end - steps;
+            out[base + 1..=end].fill(until);
+            match process {
+                Process::Program(..) | Process::Kubelet(_) if starts[end] > base => until = base,
+                Process::Workload(_) if is_undone(moment, process) => until = base,
+                // Before anything of the phase is undone, users put away what a later one gave them.
+                Process::User(_) if is_undone(moment, process) => {
+                    out[base + 1..=end].fill(end);
+                    until = end;
+                }
+                _ => {}
+            }
+            end = base;
+        }
+        out[0] = until;
+        out
     }
 
     /// For each moment, the first moment since when the node's files are what they are.

@@ -51,7 +51,7 @@ fn a_phase_is_explained_by_number_name_and_directory_in_the_words_of_its_readme(
                 .lines()
                 .next()
                 .unwrap();
-            let said = said.split(" Run `sh rollback.sh`").next().unwrap();
+            let said = said.split(" Run `sh rollback.sh").next().unwrap();
             assert!(page.contains(&squeezed(said)), "{directory}: {said}");
         }
     }

@@ -44,6 +44,12 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     )?;
     Ok(Outcome {
         steps: step.into_iter().collect(),
+        notes: vec![
+            "What was carried to the nodes stays there: the plan, and `secrets/` beside it, which holds keys of the new CAs where \
+             a phase wrote them. Remove it from every node when `verify.sh` has passed everywhere (`ansible/forget.yml` does, \
+             for what the playbooks unpacked)."
+                .to_owned(),
+        ],
         ..Outcome::default()
     })
 }

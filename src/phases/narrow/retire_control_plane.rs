@@ -19,9 +19,9 @@ pub const PHASE: Phase = Phase {
     name: "retire-control-plane",
     act: Act::Narrow,
     page_step: "12.2",
-    title: "the control plane trusts the new CA only; manifests are as they were",
-    why: "First the original files get the new CA alone, then the manifests go back to what the \
-          snapshot shows, byte for byte, which restarts every static pod that the rotation touched. \
+    title: "the control plane trusts the new CA only; manifests and units are as they were",
+    why: "First the original files get the new CA alone, then manifests and units go back to what the \
+          snapshot shows, byte for byte, which restarts every program that the rotation touched. \
           From its first restart on, a client certificate of the old CA is refused: so each user must \
           have confirmed the new one (gap G13). What API servers publish of their trust is a union \
           that only grows; it is pruned after the last of them.",
@@ -68,7 +68,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
     let last = push(&mut outcome, files);
     let manifests = step(
         &last,
-        "kubeconfigs: the new CA only; manifests as the snapshot shows them",
+        "kubeconfigs: the new CA only; manifests and units as the snapshot shows them",
         Part::Nodes { serial: true },
         Vec::new(),
         |draft| {
@@ -129,12 +129,17 @@ fn acknowledgements(rotation: &Rotation, state: &State) -> Vec<Action> {
     if !rotation.rotates(CaName::Cluster) {
         return Vec::new();
     }
-    state
-        .users
-        .keys()
-        .map(|user| Action::Acknowledge {
-            name: format!("user-{user}-certificate"),
-            text: format!("{user} uses the client certificate of phase 13, of the new CA"),
-        })
+    let users = state.users.keys().map(|user| Action::Acknowledge {
+        name: format!("user-{user}-certificate"),
+        text: format!("{user} uses the client certificate of phase 13, of the new CA"),
+    });
+    users
+        .chain(std::iter::once(Action::Acknowledge {
+            name: "external-certificates".into(),
+            text:
+                "every client outside the cluster that shows a certificate of the cluster CA (CI, monitoring, whoever had \
+                   a CSR approved) has one that was signed since phase 12"
+                    .into(),
+        }))
         .collect()
 }

@@ -8,11 +8,14 @@ use crate::phases::widen::bootstrap_trust::change_cluster_info;
 use crate::phases::widen::controller_manager_root_ca::change_own_kubeconfig;
 use crate::phases::widen::extension_trust::{change_ca_bundles, change_consumer_objects};
 use crate::phases::widen::service_account_trust::publish;
-use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack, workloads};
+use crate::phases::{Act, Action, Outcome, Part, Phase, Step, WayBack, workloads};
 use crate::pki::Certificate;
 use crate::rotation::{Rotation, Trust, to_pem};
 use crate::spec::{CaName, ConsumerMode};
 use crate::state::State;
+
+/// By what name it is confirmed that servers behind caBundles have new certificates.
+pub const HANDLERS: &str = "extension-servers";
 
 /// The phase.
 pub const PHASE: Phase = Phase {
@@ -21,7 +24,7 @@ pub const PHASE: Phase = Phase {
     act: Act::Narrow,
     page_step: "12.1",
     title: "ServiceAccounts, cluster-info and caBundles trust the new CA only",
-    why: "Every server has its new certificate since 14, so clients need the old CA no longer. Pods \
+    why: "Every server of this plan has its new certificate since 14, so clients need the old CA no longer. Pods \
           start anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is \
           left behind in their templates.",
     way_back: WayBack::until(
@@ -68,6 +71,7 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             change_consumer_objects(rotation, draft, ConsumerMode::Bundle, Trust::Narrowed)
         },
     )?;
+    let objects = objects.map(|step| asking_handlers(step, &last));
     if let Some(step) = &objects {
         last = step.after.clone();
     }
@@ -97,6 +101,33 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
             .push("Nothing in the cluster's objects trusts a CA that is rotated.".into());
     }
     Ok(outcome)
+}
+
+/// Kinds of objects by whose caBundle API servers dial a server of somebody's.
+const DIALLED: [&str; 4] = [
+    "apiservices",
+    "customresourcedefinitions",
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+];
+
+/// The step with the question whether what API servers dial by a caBundle serves a new certificate: carota does not see
+/// what is served.
+fn asking_handlers(mut step: Step, before: &State) -> Step {
+    let changed = step.after.changed_objects(before);
+    let dialled = changed.iter().filter(|id| DIALLED.contains(&&*id.kind));
+    let names: Vec<String> = dialled.map(ToString::to_string).collect();
+    if !names.is_empty() {
+        step.actions.push(Action::Acknowledge {
+            name: HANDLERS.to_owned(),
+            text: format!(
+                "the servers behind {} serve certificates of the new CA, of phase 14 or from whoever runs them: the caBundle \
+                 is narrowed, and API servers refuse others from now on",
+                names.join(", ")
+            ),
+        });
+    }
+    step
 }
 
 fn roll_actions(

@@ -22,8 +22,8 @@ pub const PHASE: Phase = Phase {
     act: Act::Switch,
     page_step: "7, 9.2",
     title: "control plane, kubelets and users get client certificates of the new CA",
-    why: "Each is re-issued for the same key, subject and extensions, so the identity that API servers \
-          see stays the same. Every kubelet is re-issued now: one that renews by itself would keep its \
+    why: "Each is re-issued for the same subject and extensions, and for its own key unless new keys are \
+          asked for, so the identity that API servers see stays the same. Every kubelet is re-issued now: one that renews by itself would keep its \
           old certificate for up to a year and be locked out in 18 (gap G7).",
     way_back: WayBack::until(
         18,

@@ -8,6 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::layout::{self, Program, snapshot_file};
 use crate::names::{NodeName, NodePath};
 use crate::phases::narrow::retire_control_plane;
+use crate::phases::switch::workloads;
 use crate::phases::tools::{edit_file, recreate, set_field, step};
 use crate::phases::widen::extension_trust::{change_consumer_objects, change_files_of};
 use crate::phases::{Act, Action, Outcome, Part, Phase, WayBack};
@@ -27,7 +28,7 @@ pub const PHASE: Phase = Phase {
           confirmed the widened kubeconfig of phase 08 before the first write (gap G13).",
     way_back: WayBack::until(
         17,
-        "restores the old certificates, which are trusted until then.",
+        "restores the old certificates, which are trusted until then, and rolls the workloads that get them.",
         "the new certificates, with their keys where those are new. A client that trusts the \
          new CA alone does not believe the servers any more: users who took the kubeconfig of \
          phase 18 must put it away first, and the rollback asks for it.",
@@ -80,6 +81,8 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         outcome.undoing = retire_control_plane::taken_back(rotation, before)?;
     }
     outcome.steps.extend(on_nodes);
+    // 15 is undone before this, and its pods read then what is still there.
+    outcome.back = workloads::readers(rotation, before)?.step_back(rotation, &PHASE, before)?;
     for leaf in &rotation.spec.external_leaves {
         outcome.notes.push(format!(
             "{} re-issues certificate {} by themselves, before phase 17.",

@@ -122,6 +122,7 @@ pub fn taken_back(rotation: &Rotation) -> Result<Option<Undoing>> {
         text: "what the new CA signed since phase 12 (for a kubelet that renewed, a node that joined, a CSR) is issued \
                anew by the old one, or 12 was never begun: it is refused from now on"
             .to_owned(),
+        user: None,
     }))
 }
 

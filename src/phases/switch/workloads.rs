@@ -26,8 +26,8 @@ pub const PHASE: Phase = Phase {
     run,
 };
 
-fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
-    let mut outcome = Outcome::default();
+/// The workloads that may have in memory what phase 14 replaces.
+pub fn readers(rotation: &Rotation, before: &State) -> Result<workloads::Restarts> {
     let secrets: BTreeSet<_> = secret_certificates(&rotation.start)?
         .into_iter()
         .filter(|(_, _, certificates)| certificates.iter().any(|c| rotation.reissued(c).is_some()))
@@ -35,6 +35,12 @@ fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
         .collect();
     let mut restarts = workloads::getting_secrets(before, &secrets);
     restarts.extend(declared_restarts(rotation, before, ConsumerMode::Replace));
+    Ok(restarts)
+}
+
+fn run(rotation: &Rotation, before: &State) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let restarts = readers(rotation, before)?;
     let step = restarts.step(
         rotation,
         &PHASE,

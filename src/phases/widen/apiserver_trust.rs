@@ -27,7 +27,7 @@ pub const PHASE: Phase = Phase {
           plane after another. A flag that is not set is not added.",
     way_back: WayBack::until(
         12,
-        "restores the manifests, one control plane after another.",
+        "restores manifests and units, one control plane after another.",
         "the trust in clients of the new CA: API servers refuse the certificate of phase 13 in a user's \
          kubeconfig, and what the cluster has signed since 12.",
     ),

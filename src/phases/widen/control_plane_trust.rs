@@ -19,7 +19,7 @@ pub const PHASE: Phase = Phase {
           The page says that the controller manager's must not be a bundle; it may (G9).",
     way_back: WayBack::until(
         13,
-        "restores the manifests.",
+        "restores manifests and units.",
         "the trust in clients of the new CA: controller manager and scheduler refuse what the cluster has \
          signed since 12.",
     ),

@@ -22,7 +22,7 @@ pub const PHASE: Phase = Phase {
           just then (the page does that; gap G1).",
     way_back: WayBack::until(
         14,
-        "restores the manifests; ServiceAccounts go back to the old CA.",
+        "restores manifests and units; ServiceAccounts go back to the old CA.",
         "nothing; pods that started meanwhile know both CAs, which does no harm.",
     ),
     run,

@@ -22,7 +22,7 @@ pub const PHASE: Phase = Phase {
           would lose quorum.",
     way_back: WayBack::until(
         14,
-        "restores the manifests, one member after another.",
+        "restores manifests and units, one member after another.",
         "nothing; before 14 nobody has a certificate of the new etcd CA.",
     ),
     run,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::artifacts::{Held, Started, UserView};
-use super::super::inputs::{HistoryId, InputId, KubeconfigOf, What};
+use super::super::inputs::{InputId, KubeconfigOf, Ways, What};
 use super::super::versions;
 use super::workloads::Workload;
 use super::{Check, Edge, Host, Kind, Reader, closed};
@@ -282,7 +282,7 @@ impl Reader<'_, '_> {
             .and_then(Value::as_str);
         let host = address.unwrap_or("kubernetes.default.svc").to_owned();
         // Thousands of workloads would be as many clients of thousands of kubelets.
-        let mut alike: BTreeMap<HistoryId, (InputId, Vec<String>)> = BTreeMap::new();
+        let mut alike: BTreeMap<Ways, (InputId, Vec<String>)> = BTreeMap::new();
         for workload in self.workloads.clone().iter() {
             let objects = self.published_to(workload);
             if !workload.pod().uses_api(self.start) {
@@ -315,8 +315,8 @@ impl Reader<'_, '_> {
                 node: None,
             };
             self.reach_api_servers(&client, &host, &host);
-            let history = self.inputs.history(trust)?;
-            let (_, names) = alike.entry(history).or_insert((trust, Vec::new()));
+            let ways = self.inputs.histories(trust)?;
+            let (_, names) = alike.entry(ways).or_insert((trust, Vec::new()));
             names.push(name);
         }
         for (trust, names) in alike.into_values() {

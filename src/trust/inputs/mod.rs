@@ -7,7 +7,7 @@
 //! What a process reads when it starts may be the value of any state since its last known start: it
 //! may have crashed and come back in any of them. What it reads live is what the file holds now,
 //! under the path that it was started with. Within a step both sides count, and the mix of an old
-//! start with a new file. That covers the way back too.
+//! start with a new file. On the way back it is the same between the start before a moment and the one after it.
 
 mod controllers;
 mod values;
@@ -132,6 +132,19 @@ pub type Kubeconfig = (NodePath, Rc<View>);
 /// which they are the same.
 type Moments = Rc<[usize]>;
 
+/// Which versions of an input count in a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Span {
+    /// The first that may be in memory.
+    first: usize,
+    /// The last that may be in memory.
+    last: usize,
+    /// What lies there before the step.
+    before: usize,
+    /// What lies there after it.
+    after: usize,
+}
+
 /// The values of an input by the moments when its configuration and its content were read: few, and the
 /// same ones in many steps.
 type Values = Vec<((usize, usize), Vec<usize>)>;
@@ -141,8 +154,37 @@ struct Track {
     input: Rc<Input>,
     class: Class,
     starts: Moments,
+    /// The last moments of which it may have something in memory on the way back.
+    returns: Moments,
     versions: Moments,
-    history: Option<HistoryId>,
+    histories: Option<Ways>,
+}
+
+/// An input's history, and that of the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ways {
+    /// What it may be in every step.
+    pub forth: HistoryId,
+    /// What it may be while the steps with a way back are undone; first, when all are.
+    pub back: HistoryId,
+}
+
+/// Which way the rotation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// On.
+    Forth,
+    /// Phases are undone, the last one first.
+    Back,
+}
+
+impl Ways {
+    fn of(self, way: Way) -> HistoryId {
+        match way {
+            Way::Forth => self.forth,
+            Way::Back => self.back,
+        }
+    }
 }
 
 /// The histories that inputs have, each once.
@@ -239,12 +281,19 @@ impl<'a> Inputs<'a> {
         if let Some(&id) = self.numbers.get(&input) {
             return Ok(id);
         }
-        let starts = match &input.process {
-            Some(process) => self.timeline.starts(process),
+        let (starts, returns) = match &input.process {
+            Some(process) => {
+                let starts = self.timeline.starts(process);
+                let returns = self.timeline.returns(process, &starts);
+                (starts, returns)
+            }
             // Nobody keeps it in memory: it is read when it is needed.
-            None => (0..self.timeline.len()).collect(),
+            None => (
+                (0..self.timeline.len()).collect(),
+                (0..=self.timeline.turn()).collect(),
+            ),
         };
-        let starts = self.shared(starts);
+        let (starts, returns) = (self.shared(starts), self.shared(returns));
         let versions = self.versions(&input)?;
         let class = match reload::class(input.row, self.kubernetes) {
             _ if input.process.is_none() => Class::Live,
@@ -256,8 +305,9 @@ impl<'a> Inputs<'a> {
             input: input.clone(),
             class,
             starts,
+            returns,
             versions,
-            history: None,
+            histories: None,
         });
         self.numbers.insert(input, self.tracks.len() - 1);
         Ok(self.tracks.len() - 1)
@@ -343,7 +393,12 @@ impl<'a> Inputs<'a> {
     /// Every value that an input may have while `step` is carried out. Step 0 is the cluster before
     /// the rotation.
     pub fn in_step(&mut self, id: InputId, step: usize) -> Result<SetId> {
-        let history = self.history(id)?;
+        self.on_way(id, step, Way::Forth)
+    }
+
+    /// The same while the step is carried out, or undone; the cluster when all is undone is step 0 of the way back.
+    pub fn on_way(&mut self, id: InputId, step: usize, way: Way) -> Result<SetId> {
+        let history = self.histories(id)?.of(way);
         Ok(self.histories.sets[history][step])
     }
 
@@ -393,9 +448,9 @@ impl<'a> Inputs<'a> {
         Ok(out)
     }
 
-    /// The number of an input's history: its sets in every step.
-    pub fn history(&mut self, id: InputId) -> Result<HistoryId> {
-        if let Some(known) = self.tracks[id].history {
+    /// The numbers of an input's histories: its sets in every step, on either way.
+    pub fn histories(&mut self, id: InputId) -> Result<Ways> {
+        if let Some(known) = self.tracks[id].histories {
             return Ok(known);
         }
         let mut sets: Vec<SetId> = Vec::with_capacity(self.timeline.len());
@@ -405,7 +460,7 @@ impl<'a> Inputs<'a> {
                 Some(&before) if self.unchanged(id, step)? => before,
                 _ => {
                     let mut members = Vec::new();
-                    for moments in self.readings(id, step) {
+                    for moments in self.readings(id, self.span(id, step)) {
                         members.extend_from_slice(self.value_once(id, moments, &mut values)?);
                     }
                     members.extend(self.renewals(id, step)?);
@@ -414,9 +469,33 @@ impl<'a> Inputs<'a> {
             };
             sets.push(set);
         }
-        let number = self.histories.number(sets);
-        self.tracks[id].history = Some(number);
-        Ok(number)
+        let ways = Ways {
+            forth: self.histories.number(sets),
+            back: self.history_back(id, &mut values)?,
+        };
+        self.tracks[id].histories = Some(ways);
+        Ok(ways)
+    }
+
+    fn history_back(&mut self, id: InputId, values: &mut Values) -> Result<HistoryId> {
+        let turn = self.timeline.turn();
+        let mut sets: Vec<SetId> = Vec::with_capacity(turn + 1);
+        let mut last = None;
+        for step in 0..=turn {
+            let span = self.span_back(id, step);
+            match sets.last() {
+                Some(&same) if last == Some(span) => sets.push(same),
+                _ => {
+                    let mut members = Vec::new();
+                    for moments in self.readings(id, span) {
+                        members.extend_from_slice(self.value_once(id, moments, values)?);
+                    }
+                    sets.push(self.artifacts.judge.set(members));
+                }
+            }
+            last = Some(span);
+        }
+        Ok(self.histories.number(sets))
     }
 
     /// The values of an input by when its configuration was read, and its content.
@@ -450,8 +529,8 @@ impl<'a> Inputs<'a> {
     }
 
     /// Every value that an input may have in a stretch.
-    pub fn in_stretch(&mut self, id: InputId, stretch: Stretch) -> Result<SetId> {
-        let history = self.history(id)?;
+    pub fn in_stretch(&mut self, id: InputId, stretch: Stretch, way: Way) -> Result<SetId> {
+        let history = self.histories(id)?.of(way);
         let key = (history, stretch.first, stretch.last);
         if let Some(&known) = self.histories.in_stretches.get(&key) {
             return Ok(known);
@@ -489,17 +568,41 @@ impl<'a> Inputs<'a> {
         Ok(self.artifacts.judge.set(members))
     }
 
-    /// The pairs of moments (when its configuration was read, when its content) that count in a step.
-    fn readings(&self, id: InputId, step: usize) -> Vec<(usize, usize)> {
+    /// What counts in a step.
+    fn span(&self, id: InputId, step: usize) -> Span {
         let track = &self.tracks[id];
-        if step == 0 {
-            return vec![(0, 0)];
+        let before = step.saturating_sub(1);
+        Span {
+            first: track.versions[track.starts[before]],
+            last: track.versions[step],
+            before: track.versions[before],
+            after: track.versions[step],
         }
+    }
+
+    /// What counts while a step is undone.
+    fn span_back(&self, id: InputId, step: usize) -> Span {
+        let track = &self.tracks[id];
+        let span = self.span(id, step);
+        let first = match track.input.process {
+            // What users have confirmed stays.
+            Some(Process::User(_)) => track.versions[track.starts[step]],
+            _ => span.first,
+        };
+        Span {
+            first,
+            last: track.versions[track.returns[step]],
+            ..span
+        }
+    }
+
+    /// The pairs of moments (when its configuration was read, when its content) that count in a span.
+    fn readings(&self, id: InputId, span: Span) -> Vec<(usize, usize)> {
+        let track = &self.tracks[id];
+        let Span { before, after, .. } = span;
         let versions = &track.versions;
-        let since = track.starts[step - 1];
-        let mut starts: Vec<usize> = (since..=step).map(|at| versions[at]).collect();
+        let mut starts: Vec<usize> = versions[span.first..=span.last].to_vec();
         starts.dedup();
-        let (before, after) = (versions[step - 1], versions[step]);
         let mut out = Vec::new();
         if track.class != Class::Live {
             // Where flags changed and no start was confirmed, it may come back with the old flags
@@ -509,7 +612,7 @@ impl<'a> Inputs<'a> {
             }
         }
         if track.class == Class::Live || track.class == Class::Unknown {
-            for read in starts {
+            for read in starts.into_iter().filter(|read| *read <= after) {
                 out.push((read, after));
                 if read <= before {
                     out.push((read, before));

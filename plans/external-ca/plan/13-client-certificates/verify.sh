@@ -1,9 +1,10 @@
 #!/bin/sh
 # 13-client-certificates: control plane, kubelets and users get client certificates of the new CA
 #
-# Each is re-issued for the same key, subject and extensions, so the identity that API servers see
-# stays the same. Every kubelet is re-issued now: one that renews by itself would keep its old
-# certificate for up to a year and be locked out in 18 (gap G7).
+# Each is re-issued for the same subject and extensions, and for its own key unless new keys are
+# asked for, so the identity that API servers see stays the same. Every kubelet is re-issued now:
+# one that renews by itself would keep its old certificate for up to a year and be locked out in 18
+# (gap G7).
 #
 # Nodes: 9 files on 2 nodes
 # Cluster: nothing

@@ -40,7 +40,8 @@ exit: 0 done, or nothing to do       1 a command failed; start again to resume  
   19 private value not there        20 other nodes not ready    21 acknowledgement missing
   22 a tool is missing              23 waited in vain           24 verification failed
 The scripts check the plan, but only you can check the scripts: before the first run compare
-\`sha256sum SHA256SUMS\` with the approved digest, then run \`sha256sum -c SHA256SUMS\`.
+\`sha256sum SHA256SUMS\` with the approved digest, then run \`sha256sum -c SHA256SUMS\`: beside plan.json where
+the plan is whole; in a bundle, which lacks some of its files, one folder above.
 USAGE
 }
 
@@ -390,7 +391,7 @@ other_is_undone() {
 }
 
 has_node_work() { [ -s "$plan/$1/CHANGES" ]; }
-has_cluster_work() { has_operations "$plan/$1/CLUSTER"; }
+has_cluster_work() { has_operations "$plan/$1/CLUSTER" || has_operations "$plan/$1/CLUSTER-BACK"; }
 has_operations() {
   [ -f "$1" ] && [ -n "$(awk -F'\t' '$1 != "note" && $1 != "ack" { print; exit }' "$1")" ]
 }

@@ -501,6 +501,11 @@ make_dirs() {
   mkdir -m 0755 "$1"
 }
 
+# elsewhere: where else the phase has something to do, if it has nothing on nodes
+elsewhere() {
+  has_node_work "$phase" || ! has_cluster_work "$phase" || echo ". What it does in the cluster is run where kubectl works, with --cluster"
+}
+
 run_apply() {
   begin_work "done"
   [ "$value" != rolling-back ] || die 12 "a rollback of this phase was begun here. Finish it first: $dir/rollback.sh"
@@ -510,7 +515,7 @@ run_apply() {
   fi
   survey
   if [ "$total" = 0 ]; then
-    say "phase $phase has nothing to do on $node"
+    say "phase $phase has nothing to do on $node$(elsewhere)"
     return
   fi
   check_strays
@@ -643,7 +648,7 @@ run_verify() {
   each_action compare "$work/todo"
   [ -z "$differences" ] || die 24 "files on $node are not as phase $phase leaves them (see above)"
   each_action verify_process "$work/todo"
-  say "verified: the files and processes of $node are as phase $phase leaves them"
+  say "verified: the files and processes of $node are as phase $phase leaves them$(elsewhere)"
 }
 
 # is_anothers: a phase that was begun since changes, or restarts, the same
@@ -683,7 +688,7 @@ backwards() {
 run_rollback() {
   begin_work no
   if [ "$value" = no ]; then
-    say "phase $phase is not applied on $node; nothing to do"
+    say "phase $phase is not applied on $node; nothing to do$(elsewhere)"
     return
   fi
   [ ! -e "$state/$phase/forgotten" ] || die 12 "the backups of phase $phase were destroyed by the clean-up; there is no way back"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # 17-retire-service-accounts: ServiceAccounts, cluster-info and caBundles trust the new CA only
 #
-# Every server has its new certificate since 14, so clients need the old CA no longer. Pods start
-# anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is left behind in
-# their templates.
+# Every server of this plan has its new certificate since 14, so clients need the old CA no longer.
+# Pods start anew to forget it: taking off the annotation of phase 04 rolls them, so nothing is left
+# behind in their templates.
 #
 # Nodes: 2 files on 2 nodes
 # Cluster: patch 1, rollout 1, wait-ca-all 1

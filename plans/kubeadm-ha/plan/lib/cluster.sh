@@ -139,7 +139,7 @@ run_rollback() {
   keep_acks
   rm -f "$state/$phase/done" "$state/$phase/progress"
   each_operation perform
-  rm -f "$state/$phase/began" "$state/$phase/acks" "$state/$phase/back"
+  rm -f "$state/$phase/began" "$state/$phase/back-began" "$state/$phase/acks" "$state/$phase/back"
   rm -f "$state/$phase/rolling-back"
   say "the cluster's part of phase $phase is rolled back"
 }
@@ -183,6 +183,8 @@ perform() {
       holds_prune || die 23 "$a of kube-system/extension-apiserver-authentication was changed back: an API server still has the old CA in its flags' files. Finish this phase on every control plane, then start again"
       ;;
     wait-ca | wait-ca-all | gate-pods | probe)
+      # who started before this did not find there yet what the way back has put back
+      [ "$op:$verb" != gate-pods:rollback ] || [ -f "$state/$phase/back-began" ] || mark back-began "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
       say "$i of $total: wait for $a $b${c:+/$c}"
       wait_for
       ;;
@@ -288,10 +290,12 @@ probe() {
   openssl s_client -connect "$a" "$@" -no-CAfile -no-CApath -CAfile "$dir/$c" -verify_return_error -brief </dev/null >"$work/probe" 2>&1
 }
 
-# pods_since: pods of `a` named b/c that started before the phase began
+# pods_since: pods of `a` named b/c that started before the phase began, or before its way back came to them
 pods_since() {
   began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-  [ ! -f "$state/$phase/began" ] || read -r began <"$state/$phase/began"
+  mark=began
+  [ "$verb" != rollback ] || mark=back-began
+  [ ! -f "$state/$phase/$mark" ] || read -r began <"$state/$phase/$mark"
   k -n "$b" get pods -o 'go-template={{range .items}}{{.metadata.name}} {{.status.phase}} {{.status.startTime}}{{range .metadata.ownerReferences}} {{.kind}}/{{.name}}{{end}}{{"\n"}}{{end}}' >"$work/pods" || die 1 "kubectl cannot list the pods of $b"
   KIND=$a NAME=$c BEGAN=$began LAGGARDS=$work/laggards awk '
     BEGIN { laggards = ENVIRON["LAGGARDS"]; kind = tolower(ENVIRON["KIND"]); sub(/s$/, "", kind); name = ENVIRON["NAME"] }

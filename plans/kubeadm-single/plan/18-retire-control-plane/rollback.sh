@@ -1,14 +1,14 @@
 #!/bin/sh
-# 18-retire-control-plane: the control plane trusts the new CA only; manifests are as they were
+# 18-retire-control-plane: the control plane trusts the new CA only; manifests and units are as they were
 #
-# First the original files get the new CA alone, then the manifests go back to what the snapshot
-# shows, byte for byte, which restarts every static pod that the rotation touched. From its first
-# restart on, a client certificate of the old CA is refused: so each user must have confirmed the
-# new one (gap G13). What API servers publish of their trust is a union that only grows; it is
+# First the original files get the new CA alone, then manifests and units go back to what the
+# snapshot shows, byte for byte, which restarts every program that the rotation touched. From its
+# first restart on, a client certificate of the old CA is refused: so each user must have confirmed
+# the new one (gap G13). What API servers publish of their trust is a union that only grows; it is
 # pruned after the last of them.
 #
 # Nodes: 12 files on 1 node
-# Cluster: prune-auth 2
+# Cluster: ack 1, prune-auth 2
 #
 # This script puts back what the phase found here, from the backup that apply.sh made: every byte, mode
 # and owner. README.md says until when that is safe; --dry-run tells what it would do; see --help.
