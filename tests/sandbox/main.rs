@@ -38,7 +38,7 @@ use world::{Files, SHELLS, World, assert_same, text};
 /// What the scripts ask people for by name, on the whole way: the halves of phases that cannot be seen
 /// from where the next script runs (forth, and `undone-` back), what only people know, and the pods that no
 /// roll reaches.
-const ASKED: [&str; 29] = [
+const ASKED: [&str; 31] = [
     "00-preflight",
     "02-controller-manager-root-ca",
     "04-restart-in-cluster-clients",
@@ -53,6 +53,8 @@ const ASKED: [&str; 29] = [
     "17-retire-service-accounts: debug",
     "18-retire-control-plane",
     "destroy-backups",
+    "extension-servers",
+    "external-certificates",
     "external-clients",
     "undone-00-preflight",
     "undone-04-restart-in-cluster-clients",
@@ -72,7 +74,7 @@ const ASKED: [&str; 29] = [
 
 /// What is asked on the way of every layout without a user outside the nodes and without pods that no roll
 /// reaches.
-const ASKED_ALWAYS: [&str; 19] = [
+const ASKED_ALWAYS: [&str; 20] = [
     "00-preflight",
     "02-controller-manager-root-ca",
     "04-restart-in-cluster-clients",
@@ -83,6 +85,7 @@ const ASKED_ALWAYS: [&str; 19] = [
     "17-retire-service-accounts",
     "18-retire-control-plane",
     "destroy-backups",
+    "external-certificates",
     "external-clients",
     "undone-00-preflight",
     "undone-04-restart-in-cluster-clients",
