@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::committed::{Change, Committed};
-use crate::diagnostic::Result;
+use crate::diagnostic::{Result, one_line};
 
 /// How two plans differ.
 #[derive(Debug, Serialize)]
@@ -599,7 +599,7 @@ impl Comparison {
             } else {
                 format!(" (on {})", finding.nodes.join(", "))
             };
-            out.push_str(&format!("    {}{on}\n", finding.what));
+            out.push_str(&format!("    {}{on}\n", one_line(&finding.what)));
         }
         out
     }

@@ -184,14 +184,33 @@ impl NodePath {
         NodePath(Shared(format!("{}/{renamed}", self.folder()).into()))
     }
 
-    /// A path that this file names: an absolute one, or one relative to its folder.
+    /// A path that this file names: an absolute one, or one relative to its folder; cleaned, as programs do it (Go's
+    /// `path/filepath.Clean`).
     #[must_use]
     pub fn named(&self, name: &str) -> Option<NodePath> {
         if name.starts_with('/') {
-            return NodePath::new(name).ok();
+            NodePath::cleaned(name)
+        } else if name.is_empty() {
+            None
+        } else {
+            NodePath::cleaned(&format!("{}/{name}", self.folder()))
         }
-        let name = name.trim_start_matches("./");
-        NodePath::new(&format!("{}/{name}", self.folder())).ok()
+    }
+
+    /// An absolute path without its empty parts, `.` and `..`.
+    #[must_use]
+    pub fn cleaned(path: &str) -> Option<NodePath> {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.strip_prefix('/')?.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    parts.pop();
+                }
+                other => parts.push(other),
+            }
+        }
+        NodePath::new(&format!("/{}", parts.join("/"))).ok()
     }
 
     /// Where a certificate's private key lies beside it by custom: `ca.key` (kubeadm and most others), or
@@ -241,6 +260,27 @@ mod tests {
             assert!(NodePath::new(path).is_err(), "{path:?}");
         }
         assert!(NodePath::new("/etc/ku be/$(x)'\"*").is_ok());
+    }
+
+    #[test]
+    fn a_file_names_others_as_programs_find_them() {
+        let config = NodePath::new("/etc/kubernetes/kubelet.conf").unwrap();
+        for (name, found) in [
+            ("pki/ca.crt", Some("/etc/kubernetes/pki/ca.crt")),
+            ("./ca.crt", Some("/etc/kubernetes/ca.crt")),
+            ("../ssl//ca.crt", Some("/etc/ssl/ca.crt")),
+            (
+                "/etc/kubernetes/manifests/",
+                Some("/etc/kubernetes/manifests"),
+            ),
+            ("/etc/x/../../../ca.crt", Some("/ca.crt")),
+            ("", None),
+            ("/", None),
+            ("a\nb", None),
+        ] {
+            let named = config.named(name);
+            assert_eq!(named.as_ref().map(NodePath::as_str), found, "{name:?}");
+        }
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Node {
         // Linux gives up after 40 links; a snapshot needs a handful.
         for _ in 0..40 {
             match self.files.get(&at)? {
-                Entry::Link(target) => at = join(&at, target)?,
+                Entry::Link(target) => at = at.named(target)?,
                 _ => return Some(at),
             }
         }
@@ -279,24 +279,6 @@ impl Node {
             _ => None,
         })
     }
-}
-
-/// A link's target as a path on the node.
-fn join(link: &NodePath, target: &str) -> Option<NodePath> {
-    if target.starts_with('/') {
-        return NodePath::new(target).ok();
-    }
-    let mut parts: Vec<&str> = link.folder().split('/').filter(|p| !p.is_empty()).collect();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            other => parts.push(other),
-        }
-    }
-    NodePath::new(&format!("/{}", parts.join("/"))).ok()
 }
 
 /// Names an API object: plural kind (as in kubectl), namespace (empty for cluster-wide), name.

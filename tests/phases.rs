@@ -268,6 +268,69 @@ fn g7_a_dated_certificate_that_no_link_leads_to_is_left_and_named() {
     assert!(readme.contains("kubelet-client-2025-01-01-00-00-00.pem"));
 }
 
+/// A kubelet cleans the paths of its configuration, and takes them from where that lies.
+#[test]
+fn g6_paths_of_kubelets_are_cleaned() {
+    let plain = Variant::new(|_| {});
+    for named in [
+        "/etc/kubernetes//pki/./ca.crt",
+        "../../../etc/kubernetes/pki/ca.crt",
+    ] {
+        let v = Variant::new(|v| {
+            let config = "/var/lib/kubelet/config.yaml";
+            v.edit(
+                "worker-1",
+                config,
+                "clientCAFile: /etc/kubernetes/pki/ca.crt",
+                &format!("clientCAFile: {named}"),
+            );
+            let manifests = "staticPodPath: /etc/kubernetes/manifests";
+            v.edit("cp-1", config, manifests, &format!("{manifests}/"));
+        });
+        for node in ["worker-1", "cp-1"] {
+            let image = |v: &Variant| v.image(10, node, "/var/lib/kubelet/config.yaml");
+            assert!(image(&plain).is_some() && image(&v).is_some(), "{named}");
+        }
+        assert_eq!(v.restarts(5), plain.restarts(5), "{named}");
+    }
+}
+
+/// systemd reads a drop-in that is a link, and none that is a link to /dev/null.
+#[test]
+fn g6_drop_ins_that_are_links_are_read_as_systemd_reads_them() {
+    const FOLDER: &str = "/etc/systemd/system/kubelet.service.d";
+    let link = |v: &Variant, target: &str| {
+        let table = v.snapshot().join("nodes/worker-1/FILES");
+        let line = format!("l\t-\t-\t0:0\t{FOLDER}/20-more.conf\t{target}\n");
+        fs::write(&table, fs::read_to_string(&table).unwrap() + &line).unwrap();
+    };
+    let own = "[Service]\nEnvironment=\"KUBELET_EXTRA_ARGS=--client-ca-file=/etc/kubernetes/pki/ca.crt\"\n";
+    let changes_unit = |v: &Variant| {
+        let rows = table(&v.phase(10).join("CHANGES"));
+        rows.iter().any(|row| row[3].contains("more.conf"))
+    };
+    let linked = Variant::new(|v| {
+        v.add("worker-1", "/srv/more.conf", own);
+        link(v, "/srv/more.conf");
+    });
+    assert!(changes_unit(&linked));
+    // 20-more.conf of a less important folder is hidden by it.
+    let masked = Variant::new(|v| {
+        v.add(
+            "worker-1",
+            "/usr/lib/systemd/system/kubelet.service.d/20-more.conf",
+            own,
+        );
+        link(v, "/dev/null");
+    });
+    assert!(!changes_unit(&masked));
+    assert!(
+        masked
+            .image(10, "worker-1", "/var/lib/kubelet/config.yaml")
+            .is_some()
+    );
+}
+
 #[test]
 fn g8_a_serving_certificate_of_the_cluster_ca_is_reissued_and_its_kubelet_restarts() {
     let v = Variant::new(|_| {});

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::check::{Checked, Difference};
 use crate::compare::Comparison;
-use crate::diagnostic::printable;
+use crate::diagnostic::{one_line, printable};
 
 /// In place of a line for each file, where there is no plan at all.
 const NO_PLAN: &str = "no plan/ here: run `carota compile` first, and commit what it writes";
@@ -26,7 +26,7 @@ pub fn check_text(checked: &Checked, brief: bool) -> String {
     for difference in worth_a_line(checked) {
         text.push_str(&format!(
             "{} {}\n",
-            difference.path,
+            one_line(&difference.path),
             difference.kind.as_str()
         ));
         if !brief {

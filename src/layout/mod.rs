@@ -655,6 +655,7 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         let Some(value) = flag.value.clone().filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
+        let value = NodePath::cleaned(&value).map_or(value, |path| path.to_string());
         NodePath::new(&value).map(Some).map_err(|why| {
             Diagnostic::new(Code::HostileName, why, "use a plain absolute path")
                 .at(flag.place.clone())
@@ -670,8 +671,10 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         .at(flag.place.clone()));
     }
     let path = |name: &str, of: fn(&KubeletConfig) -> &Option<String>| {
-        let configured = config.as_ref().and_then(|(_, c)| of(c).as_ref());
-        let configured = configured.and_then(|path| NodePath::new(path).ok());
+        // Relative to the file (pkg/kubelet/kubeletconfig/configfiles, `resolveRelativePaths`).
+        let configured = config
+            .as_ref()
+            .and_then(|(file, c)| file.named(of(c).as_ref()?));
         Ok(path_flag(name)?.or(configured))
     };
     let switch = |name: &str, of: fn(&KubeletConfig) -> Option<bool>| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Program, snapshot_file};
-use crate::diagnostic::{Diagnostic, Place, Result};
+use crate::diagnostic::{Code, Diagnostic, Place, Result};
 use crate::edit::manifest::Flag;
 use crate::edit::unit::{EnvironmentFile, Unit};
 use crate::memo::Memo;
@@ -200,13 +200,17 @@ fn program(
 
 /// Reads a service with its drop-ins and environment files.
 pub fn load(node: &NodeName, files: &Node, name: &str) -> Result<Option<Loaded>> {
-    let find = |name: &str| {
-        UNIT_FOLDERS
-            .iter()
-            .filter_map(|folder| NodePath::new(&format!("{folder}/{name}")).ok())
-            .find_map(|path| files.file(&path))
-    };
-    let Some(main) = find(name) else {
+    let mut places = UNIT_FOLDERS
+        .iter()
+        .filter_map(|folder| NodePath::new(&format!("{folder}/{name}")).ok());
+    // One that is masked hides the others, and does not run.
+    let main = places.find_map(|path| {
+        let (path, entry) = files.files.get_key_value(&path)?;
+        is_masked(entry)
+            .then_some(None)
+            .or_else(|| files.file(path).map(Some))
+    });
+    let Some(main) = main.flatten() else {
         return Ok(None);
     };
     // A drop-in of one name hides those of the same name in less important folders; the rest apply
@@ -216,15 +220,20 @@ pub fn load(node: &NodeName, files: &Node, name: &str) -> Result<Option<Loaded>>
         let folder = format!("{folder}/{name}.d");
         for (path, entry) in files.in_folder(&folder) {
             let stem = path.file_name().strip_suffix(".conf");
-            if stem.is_some_and(|stem| !stem.is_empty())
-                && let Entry::File(file) = entry
-            {
-                drop_ins.insert(path.file_name(), (path, file));
+            if stem.is_none_or(str::is_empty) {
+                continue;
             }
+            let read = if is_masked(entry) {
+                None
+            } else {
+                let file = files.file(path).ok_or_else(|| not_there(node, path))?;
+                Some(file)
+            };
+            drop_ins.insert(path.file_name(), read);
         }
     }
     let fragments: Vec<_> = std::iter::once(main)
-        .chain(drop_ins.into_values())
+        .chain(drop_ins.into_values().flatten())
         .collect();
     let mut sources: Vec<Option<NodePath>> = fragments
         .iter()
@@ -248,6 +257,20 @@ pub fn load(node: &NodeName, files: &Node, name: &str) -> Result<Option<Loaded>>
         unit,
         sources,
     }))
+}
+
+/// Whether systemd reads a unit or drop-in as one that is not there (systemd.unit(5)).
+fn is_masked(entry: &Entry) -> bool {
+    matches!(entry, Entry::Link(target) if &**target == "/dev/null")
+}
+
+fn not_there(node: &NodeName, path: &NodePath) -> Diagnostic {
+    Diagnostic::new(
+        Code::FileUnreadable,
+        format!("what the drop-in {path} of {node} holds is not in the snapshot"),
+        "collect this node again with the collector of this version",
+    )
+    .at(Place::start_of(&snapshot_file(node, path)))
 }
 
 /// A place in a file of a node, as messages name it.

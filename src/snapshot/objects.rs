@@ -165,6 +165,7 @@ impl List {
         let before = self.text[..first].trim_end();
         let around = document(&format!("{before} []\n{}", &body[end..])).ok()?;
         around.get("items")?.as_array()?;
+        is_list(&around).then_some(())?;
         let mut out = Vec::new();
         let (mut begin, mut number, mut seen) = (0, 0, 0);
         for next in ends_of_items(&body[..end]) {
@@ -202,7 +203,14 @@ impl List {
             )
             .at(place)
         })?;
+        let whole = is_list(&list);
         match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(_)) if !whole => Err(Diagnostic::new(
+                Code::ObjectsLost,
+                "this list has no `kind: List`, which kubectl writes behind the items: it may have been cut off",
+                "restore the file, or run `sh collect.sh cluster --force` where kubectl works",
+            )
+            .at(Place::start_of(&self.label))),
             Some(Value::Array(items)) => Ok(items),
             _ => Err(self.malformed("this is not a List with items")),
         }
@@ -239,6 +247,9 @@ impl List {
         if !namespace.is_empty() {
             names::subdomain(namespace).map_err(hostile)?;
         }
+        if let Some(why) = is_hostile(&self.kind, &item) {
+            return Err(hostile(why.to_owned()));
+        }
         if self.kind == "secrets" {
             check_secret(&item, &self.text, &self.label)?;
         }
@@ -259,6 +270,34 @@ fn after_items(body: &str) -> usize {
 fn ends_of_items(items: &str) -> impl Iterator<Item = usize> {
     let starts = items.match_indices("\n- ").map(|(at, _)| at + 1);
     starts.chain([items.len()])
+}
+
+/// Whether this is a list by what stands behind its items.
+fn is_list(around: &Value) -> bool {
+    let kind = around.get("kind").and_then(Value::as_str);
+    kind.is_some_and(|kind| kind.ends_with("List"))
+}
+
+/// What of an object goes into tables that scripts read, and is not in the form that it has: a node's address, the
+/// identity of kube-system.
+fn is_hostile(kind: &str, item: &Value) -> Option<&'static str> {
+    let plain = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b"-.:".contains(&b);
+        text.len() <= 253 && text.bytes().all(safe)
+    };
+    let addresses = item.pointer("/status/addresses").and_then(Value::as_array);
+    let mut addresses = addresses
+        .into_iter()
+        .flatten()
+        .filter_map(|a| a.get("address"));
+    match kind {
+        "nodes" if !addresses.all(plain) => Some("an address of this node is none"),
+        "namespaces" if !item.pointer("/metadata/uid").is_none_or(plain) => {
+            Some("the uid of this namespace is none")
+        }
+        _ => None,
+    }
 }
 
 fn document(text: &str) -> Result<Value, serde_yaml::Error> {
@@ -426,20 +465,23 @@ mod tests {
         let item = "- metadata: {name: a}\n";
         let quoted = "- metadata: {name: a}\n  data: {x: \"b\n- c\"}\n";
         for text in [
-            format!("items:\n{item}"),
-            format!("items:\n{item}{}", item.replace("name: a", "name: b")),
-            format!("a: 1\nitems:\n{item}# a comment\nb: 2\n"),
+            format!("kind: List\nitems:\n{item}"),
             format!(
-                "items:\n{item}# a comment\n{}",
+                "kind: List\nitems:\n{item}{}",
                 item.replace("name: a", "name: b")
             ),
-            format!("a: 1\nitems:\n{quoted}b: 2"),
-            "a: 1\nitems:\n- &x\n  metadata: {name: a}\n- metadata: {name: b}\n  data: *x\n"
+            format!("kind: List\nitems:\n{item}# a comment\nb: 2\n"),
+            format!(
+                "kind: List\nitems:\n{item}# a comment\n{}",
+                item.replace("name: a", "name: b")
+            ),
+            format!("kind: List\nitems:\n{quoted}b: 2"),
+            "kind: List\nitems:\n- &x\n  metadata: {name: a}\n- metadata: {name: b}\n  data: *x\n"
                 .to_owned(),
-            "a: 1\nitems:\n- metadata: {name: a}\n-\n  metadata: {name: b}\n".to_owned(),
-            "a: 1\nitems:\n  - metadata: {name: a}\n".to_owned(),
-            "a: 1\nitems: []\n".to_owned(),
-            "{\"items\": [{\"metadata\": {\"name\": \"a\"}}]}\n".to_owned(),
+            "kind: List\nitems:\n- metadata: {name: a}\n-\n  metadata: {name: b}\n".to_owned(),
+            "kind: List\nitems:\n  - metadata: {name: a}\n".to_owned(),
+            "kind: List\nitems: []\n".to_owned(),
+            "{\"kind\": \"List\", \"items\": [{\"metadata\": {\"name\": \"a\"}}]}\n".to_owned(),
         ] {
             let (shared, whole) = both_ways(&text);
             assert_eq!(shared.unwrap(), whole.unwrap(), "{text}");
@@ -450,14 +492,14 @@ mod tests {
     fn what_is_wrong_is_found_at_its_place() {
         let item = "- metadata: {name: a}\n";
         for text in [
-            format!("a: 1\nitems:\n{item}{item}"),
-            format!("a: 1\nitems:\n{item}- metadata: {{name: a, name: b}}\n"),
-            format!("a: 1\nitems:\n{item}- metadata: {{}}\n"),
-            format!("a: 1\nitems:\n{item}---\nitems: []\n"),
-            format!("a: 1\nitems:\n{item}items: []\n"),
-            format!("a: 1\na: 2\nitems:\n{item}"),
-            format!("a: 1\nitems:\n{item}b: 2\nb: 3\n"),
-            format!("a: 1\nitems:\n{item}- metadata: [\n"),
+            format!("kind: List\nitems:\n{item}{item}"),
+            format!("kind: List\nitems:\n{item}- metadata: {{name: a, name: b}}\n"),
+            format!("kind: List\nitems:\n{item}- metadata: {{}}\n"),
+            format!("kind: List\nitems:\n{item}---\nitems: []\n"),
+            format!("kind: List\nitems:\n{item}items: []\n"),
+            format!("kind: List\nkind: List\nitems:\n{item}"),
+            format!("kind: List\nitems:\n{item}b: 2\nb: 3\n"),
+            format!("kind: List\nitems:\n{item}- metadata: [\n"),
             "\n".to_owned(),
         ] {
             let (shared, whole) = both_ways(&text);

@@ -73,6 +73,9 @@ pub struct Proof {
     pub leftovers: Vec<String>,
     /// Distinct pairs of chain and anchor, with purpose and name, that were put to path validation.
     pub pairs_verified: usize,
+    /// How many of the edges did not hold before the rotation, so that nothing is proven of them.
+    #[serde(skip)]
+    pub unproven: usize,
 }
 
 /// An edge.
@@ -370,6 +373,7 @@ impl Proof {
             outages: Vec::new(),
             leftovers: Vec::new(),
             pairs_verified: 0,
+            unproven: 0,
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Findings {
     weaknesses: BTreeSet<String>,
     leftovers: BTreeSet<String>,
     verified: HashSet<Pair>,
+    /// Edges that did not hold before the rotation.
+    unproven: BTreeSet<Place>,
 }
 
 impl Findings {
@@ -76,6 +78,7 @@ impl Findings {
         self.weaknesses.extend(other.weaknesses);
         self.leftovers.extend(other.leftovers);
         self.verified.extend(other.verified);
+        self.unproven.extend(other.unproven);
     }
 
     /// The proof as far as the edges go.
@@ -108,6 +111,7 @@ impl Findings {
             outages,
             leftovers: self.leftovers.into_iter().collect(),
             pairs_verified: self.verified.len(),
+            unproven: self.unproven.len(),
         }
     }
 }
@@ -243,6 +247,7 @@ impl<'c, 't> Prover<'c, 't> {
             let reason = self.reason(check, &failure);
             let what = format!("({reason}); nothing is proven of it");
             self.unproven(edge, direction, &what);
+            self.findings.unproven.insert(index);
         }
         Ok(None)
     }

@@ -18,6 +18,12 @@ impl Proof {
         self.broken.is_empty()
     }
 
+    /// How many connections were proven to hold, where the proof holds.
+    #[must_use]
+    pub fn proven(&self) -> usize {
+        self.edges.len() - self.unproven
+    }
+
     /// Every outage once, with the phases in which it happens.
     #[must_use]
     pub fn outages_once(&self) -> Vec<(&Outage, Vec<u8>)> {
@@ -38,11 +44,23 @@ impl Proof {
         if self.holds() {
             let _ = writeln!(
                 out,
-                "Every TLS connection holds in every state and between them: {} connections, {} phases with something to do, {} distinct chains verified.",
-                self.edges.len(),
+                "Every TLS connection{} holds in every state and between them: {} connections, {} phases with something to do, {} distinct chains verified.",
+                if self.unproven == 0 {
+                    ""
+                } else {
+                    " that held before"
+                },
+                self.proven(),
                 self.phases.len(),
                 self.pairs_verified
             );
+            if self.unproven > 0 {
+                let _ = writeln!(
+                    out,
+                    "Nothing is proven of {} more: they did not hold before the rotation, or the snapshot lacks what they use; see below.",
+                    self.unproven
+                );
+            }
         } else {
             let _ = writeln!(out, "{} connections would break.", self.broken.len());
             self.render_broken(&mut out);

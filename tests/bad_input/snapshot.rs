@@ -219,6 +219,51 @@ fn a_list_of_objects_that_was_lost_is_refused() {
 }
 
 #[test]
+fn a_list_that_was_cut_off_is_refused() {
+    for kind in ["pods", "deployments", "apiservices"] {
+        let file = format!("snapshot/cluster/{kind}.yaml");
+        let whole = Case::new().text(&file);
+        let items = whole.match_indices("\n- ").map(|(at, _)| at + 1);
+        let last = items.last().unwrap();
+        for cut in [last, whole.find("\nkind: List").unwrap() + 1] {
+            let said = Case::new()
+                .put(&file, &whole[..cut])
+                .refused_with(Code::ObjectsLost);
+            assert!(said.contains("cut off"), "{said}");
+            assert_eq!(place_in(&said), format!("{file}:1:1"));
+        }
+    }
+}
+
+#[test]
+fn an_address_or_a_uid_that_would_be_more_than_one_column_is_refused() {
+    let nodes = "snapshot/cluster/nodes.yaml";
+    let address = Case::new().text(nodes);
+    let (_, address) = address.split_once("address: ").unwrap();
+    let address = address.lines().next().unwrap().to_owned();
+    for hostile in ["\"10.0.0.1\\nnote\\tx\"", "\"a\\tb\"", "\"\\u202e\""] {
+        Case::new()
+            .edit(
+                nodes,
+                &format!("address: {address}"),
+                &format!("address: {hostile}"),
+            )
+            .refused_with(Code::HostileName);
+    }
+    let namespaces = "snapshot/cluster/namespaces.yaml";
+    let uid = Case::new().text(namespaces);
+    let (_, uid) = uid.split_once("uid: ").unwrap();
+    let uid = uid.lines().next().unwrap().to_owned();
+    Case::new()
+        .edit(
+            namespaces,
+            &format!("uid: {uid}"),
+            "uid: \"a\\norder\\tevil\"",
+        )
+        .refused_with(Code::HostileName);
+}
+
+#[test]
 fn a_file_that_is_not_the_one_of_files_is_refused() {
     let edited = Case::new().text(&manifest()) + "# edited\n";
     Case::new()
