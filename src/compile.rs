@@ -15,6 +15,7 @@ use crate::pki::{
     self, CaSource, Certificate, Issuer, Keyring, LOCK_FILE, LeafRequest, Lock, PrivateText,
     SigningCa,
 };
+use crate::presence;
 use crate::render::{self, Plan};
 use crate::rotation::Rotation;
 use crate::snapshot;
@@ -116,6 +117,7 @@ impl Inputs {
             || {
                 let start = snapshot::read(&at, &spec)?;
                 claims::check(&spec, &start)?;
+                presence::check(&start)?;
                 Ok(start)
             },
         );
@@ -287,6 +289,7 @@ fn facts(rotation: &Rotation, done: &[Arc<Done>], proof: &Proof, plan: &Plan) ->
 pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
     let start = snapshot::read(&folder.join(&spec.snapshot), spec)?;
     claims::check(spec, &start)?;
+    presence::check(&start)?;
     let mut issuer = Issuer::new(&spec.id, None, Keyring::default());
     let rotation = Rotation::prepare(spec, start.clone(), &mut issuer, &mut BTreeMap::new())?;
     let done = phases::run(&rotation, &start, |_| ())?;

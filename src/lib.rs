@@ -25,6 +25,7 @@ pub mod names;
 mod parallel;
 pub mod phases;
 pub mod pki;
+mod presence;
 pub mod ranges;
 pub mod render;
 pub mod requests;

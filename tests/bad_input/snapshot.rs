@@ -219,6 +219,41 @@ fn a_list_of_objects_that_was_lost_is_refused() {
 }
 
 #[test]
+fn a_certificate_or_kubeconfig_that_a_program_reads_and_the_snapshot_lacks_is_refused() {
+    let etcd = "/etc/kubernetes/manifests/etcd.yaml";
+    let apiserver = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+    for (node, path, named_in) in [
+        ("cp-2", "/etc/kubernetes/pki/etcd/peer.crt", etcd),
+        ("cp-1", "/etc/kubernetes/pki/apiserver.crt", apiserver),
+        (
+            "cp-3",
+            "/etc/kubernetes/pki/front-proxy-client.crt",
+            apiserver,
+        ),
+        (
+            "worker-1",
+            "/etc/kubernetes/kubelet.conf",
+            "/var/lib/kubelet/config.yaml",
+        ),
+        (
+            "worker-2",
+            "/etc/kubernetes/pki/ca.crt",
+            "/var/lib/kubelet/config.yaml",
+        ),
+    ] {
+        for withheld in [false, true] {
+            let row = withheld.then(|| format!("x\t-\t0644\t0:0\t{path}"));
+            let case = Case::new().change_files(node, path, |_| row);
+            std::fs::remove_file(case.path(&on(node, path))).unwrap();
+            let said = case.refused_with(Code::FileUnreadable);
+            assert!(said.contains(path), "{said}");
+            assert_eq!(said.contains("withheld"), withheld, "{said}");
+            assert!(place_in(&said).starts_with(&on(node, named_in)), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_list_that_was_cut_off_is_refused() {
     for kind in ["pods", "deployments", "apiservices"] {
         let file = format!("snapshot/cluster/{kind}.yaml");
