@@ -535,6 +535,21 @@ fn g14_a_webhooks_certificate_in_a_secret_is_reissued_and_its_workload_rolls() {
             cluster.contains("rollout\tdeployments\tshop\tweb\n"),
             "{cluster}"
         );
+        // 15 is undone first, while the new certificate still lies there: so 14 ends its way back with a roll.
+        let back = v.file(14, "CLUSTER-BACK");
+        let (secret, roll) = back
+            .split_once("patch\tcluster/back-roll-deployments.shop.web.yaml\tmerge\n")
+            .expect("a roll");
+        assert!(
+            secret.contains("patch\tcluster/back-secrets.shop.policy-tls.yaml\t"),
+            "{back}"
+        );
+        assert_eq!(roll, "rollout\tdeployments\tshop\tweb\n");
+        let patch = v.file(14, "cluster/back-roll-deployments.shop.web.yaml");
+        assert!(
+            patch.contains("ca-rotation/rolled-by: 2026-11-25-phase-14-undone\n"),
+            "{patch}"
+        );
     }
 }
 
