@@ -246,7 +246,11 @@ impl Search<'_> {
                 continue;
             };
             let of_program = match components.iter().find(|c| c.files().contains(path)) {
-                Some(component) => files_of_flags(component)?,
+                Some(component) => {
+                    let mut read = files_of_flags(component)?;
+                    read.extend(component.files());
+                    read
+                }
                 None => BTreeSet::new(),
             };
             let once = file.text.contains("Type=oneshot");

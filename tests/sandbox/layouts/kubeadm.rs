@@ -488,7 +488,7 @@ After=network.target
 [Service]
 Type=notify
 User=etcd
-EnvironmentFile=-/etc/default/etcd
+EnvironmentFile=/etc/default/etcd
 ExecStart=/usr/bin/etcd
 Restart=on-abnormal
 LimitNOFILE=65536
