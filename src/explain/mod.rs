@@ -161,7 +161,7 @@ fn unknown(what: &str, paths: &[&str]) -> Diagnostic {
     let near = similar::get_close_matches(what, &names, 1, 0.6);
     let remedy = match near.first() {
         Some(name) => format!("did you mean `{name}`?"),
-        None => "name a diagnostic code (C001), a phase (05, apiserver-trust) or a file of a plan \
+        None => "name a diagnostic code (C001), a gap (G5), a phase (05, apiserver-trust) or a file of a plan \
                  (plan/05-apiserver-trust/phase.diff)"
             .to_owned(),
     };

@@ -53,6 +53,7 @@ pub struct Timeline<'a> {
     moments: &'a [Moment<'a>],
     by_number: BTreeMap<usize, usize>,
     stretches: Vec<Stretch>,
+    turn: usize,
 }
 
 impl<'a> Timeline<'a> {
@@ -82,6 +83,11 @@ impl<'a> Timeline<'a> {
             moments,
             by_number,
             stretches,
+            turn: moments
+                .iter()
+                .skip(1)
+                .take_while(|moment| moment.undone.is_some())
+                .count(),
         }
     }
 
@@ -133,8 +139,7 @@ impl<'a> Timeline<'a> {
 
     /// The last moment that there is a way back from. 0: there is none.
     pub fn turn(&self) -> usize {
-        let undone = self.moments.iter().skip(1);
-        undone.take_while(|moment| moment.undone.is_some()).count()
+        self.turn
     }
 
     /// For each moment that there is a way back to, the last moment of which the process may have something in memory

@@ -218,6 +218,8 @@ pub struct Inputs<'a> {
     tracks: Vec<Track>,
     numbers: HashMap<Rc<Input>, InputId>,
     moments: HashSet<Moments>,
+    /// When each process started, and until when it may have something in memory on the way back.
+    processes: HashMap<Process, (Moments, Moments)>,
     histories: Histories,
     open_history: Option<HistoryId>,
     managers: Vec<Manager>,
@@ -264,6 +266,7 @@ impl<'a> Inputs<'a> {
             tracks: Vec::new(),
             numbers: HashMap::default(),
             moments: HashSet::default(),
+            processes: HashMap::default(),
             histories: Histories::default(),
             open_history: None,
             managers,
@@ -282,18 +285,14 @@ impl<'a> Inputs<'a> {
             return Ok(id);
         }
         let (starts, returns) = match &input.process {
-            Some(process) => {
-                let starts = self.timeline.starts(process);
-                let returns = self.timeline.returns(process, &starts);
-                (starts, returns)
-            }
+            Some(process) => self.in_memory(process),
             // Nobody keeps it in memory: it is read when it is needed.
-            None => (
-                (0..self.timeline.len()).collect(),
-                (0..=self.timeline.turn()).collect(),
-            ),
+            None => {
+                let starts = (0..self.timeline.len()).collect();
+                let returns = (0..=self.timeline.turn()).collect();
+                (self.shared(starts), self.shared(returns))
+            }
         };
-        let (starts, returns) = (self.shared(starts), self.shared(returns));
         let versions = self.versions(&input)?;
         let class = match reload::class(input.row, self.kubernetes) {
             _ if input.process.is_none() => Class::Live,
@@ -311,6 +310,17 @@ impl<'a> Inputs<'a> {
         });
         self.numbers.insert(input, self.tracks.len() - 1);
         Ok(self.tracks.len() - 1)
+    }
+
+    fn in_memory(&mut self, process: &Process) -> (Moments, Moments) {
+        if let Some(known) = self.processes.get(process) {
+            return known.clone();
+        }
+        let starts = self.timeline.starts(process);
+        let returns = self.timeline.returns(process, &starts);
+        let found = (self.shared(starts), self.shared(returns));
+        self.processes.insert(process.clone(), found.clone());
+        found
     }
 
     fn shared(&mut self, moments: Vec<usize>) -> Moments {
@@ -469,22 +479,31 @@ impl<'a> Inputs<'a> {
             };
             sets.push(set);
         }
+        let back = self.history_back(id, &sets, &mut values)?;
         let ways = Ways {
             forth: self.histories.number(sets),
-            back: self.history_back(id, &mut values)?,
+            back,
         };
         self.tracks[id].histories = Some(ways);
         Ok(ways)
     }
 
-    fn history_back(&mut self, id: InputId, values: &mut Values) -> Result<HistoryId> {
+    fn history_back(
+        &mut self,
+        id: InputId,
+        forth: &[SetId],
+        values: &mut Values,
+    ) -> Result<HistoryId> {
         let turn = self.timeline.turn();
+        // What is renewed is not looked at on the way back.
+        let alike = renewed_by(&self.tracks[id].input.what).is_none();
         let mut sets: Vec<SetId> = Vec::with_capacity(turn + 1);
         let mut last = None;
         for step in 0..=turn {
             let span = self.span_back(id, step);
             match sets.last() {
                 Some(&same) if last == Some(span) => sets.push(same),
+                _ if alike && span == self.span(id, step) => sets.push(forth[step]),
                 _ => {
                     let mut members = Vec::new();
                     for moments in self.readings(id, span) {
