@@ -284,14 +284,13 @@ impl<'a> Inputs<'a> {
         if let Some(&id) = self.numbers.get(&input) {
             return Ok(id);
         }
-        let (starts, returns) = match &input.process {
-            Some(process) => self.in_memory(process),
+        let (starts, returns) = if let Some(process) = &input.process {
+            self.in_memory(process)
+        } else {
             // Nobody keeps it in memory: it is read when it is needed.
-            None => {
-                let starts = (0..self.timeline.len()).collect();
-                let returns = (0..=self.timeline.turn()).collect();
-                (self.shared(starts), self.shared(returns))
-            }
+            let starts = (0..self.timeline.len()).collect();
+            let returns = (0..=self.timeline.turn()).collect();
+            (self.shared(starts), self.shared(returns))
         };
         let versions = self.versions(&input)?;
         let class = match reload::class(input.row, self.kubernetes) {
@@ -499,11 +498,11 @@ impl<'a> Inputs<'a> {
         let alike = renewed_by(&self.tracks[id].input.what).is_none();
         let mut sets: Vec<SetId> = Vec::with_capacity(turn + 1);
         let mut last = None;
-        for step in 0..=turn {
+        for (step, &same_forth) in forth.iter().enumerate().take(turn + 1) {
             let span = self.span_back(id, step);
             match sets.last() {
                 Some(&same) if last == Some(span) => sets.push(same),
-                _ if alike && span == self.span(id, step) => sets.push(forth[step]),
+                _ if alike && span == self.span(id, step) => sets.push(same_forth),
                 _ => {
                     let mut members = Vec::new();
                     for moments in self.readings(id, span) {
