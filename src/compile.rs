@@ -112,15 +112,7 @@ impl Inputs {
         )?;
         let spec = Spec::parse(&text, &name)?;
         let at = folder.join(&spec.snapshot);
-        let (lock, start) = parallel::both(
-            || read_lock(folder),
-            || {
-                let start = snapshot::read(&at, &spec)?;
-                claims::check(&spec, &start)?;
-                presence::check(&start)?;
-                Ok(start)
-            },
-        );
+        let (lock, start) = parallel::both(|| read_lock(folder), || read_snapshot(&at, &spec));
         let start = start.map_err(|error| snapshot::on_disk(&at, &spec.snapshot, error))?;
         Ok(Inputs {
             lock: lock?,
@@ -284,12 +276,18 @@ fn facts(rotation: &Rotation, done: &[Arc<Done>], proof: &Proof, plan: &Plan) ->
     ]
 }
 
+/// The snapshot in a folder, held against what cluster.toml claims and what its own flags name.
+fn read_snapshot(folder: &Path, spec: &Spec) -> Result<State> {
+    let start = snapshot::read(folder, spec)?;
+    claims::check(spec, &start)?;
+    presence::check(&start)?;
+    Ok(start)
+}
+
 /// The outages of a rotation that cluster.toml does not accept, found by a rehearsal with CAs that
 /// are made for it and forgotten. `folder` is where cluster.toml would lie.
 pub fn rehearse(spec: &Spec, folder: &Path) -> Result<Vec<Outage>> {
-    let start = snapshot::read(&folder.join(&spec.snapshot), spec)?;
-    claims::check(spec, &start)?;
-    presence::check(&start)?;
+    let start = read_snapshot(&folder.join(&spec.snapshot), spec)?;
     let mut issuer = Issuer::new(&spec.id, None, Keyring::default());
     let rotation = Rotation::prepare(spec, start.clone(), &mut issuer, &mut BTreeMap::new())?;
     let done = phases::run(&rotation, &start, |_| ())?;

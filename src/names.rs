@@ -200,17 +200,7 @@ impl NodePath {
     /// An absolute path without its empty parts, `.` and `..`.
     #[must_use]
     pub fn cleaned(path: &str) -> Option<NodePath> {
-        let mut parts: Vec<&str> = Vec::new();
-        for part in path.strip_prefix('/')?.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => {
-                    parts.pop();
-                }
-                other => parts.push(other),
-            }
-        }
-        NodePath::new(&format!("/{}", parts.join("/"))).ok()
+        NodePath::new(&clean(path)?).ok()
     }
 
     /// Where a certificate's private key lies beside it by custom: `ca.key` (kubeadm and most others), or
@@ -222,6 +212,26 @@ impl NodePath {
         [".key", "-key.pem"]
             .map(|end| NodePath(Shared(format!("{}/{stem}{end}", self.folder()).into())))
     }
+}
+
+/// An absolute path without `.`, `..`, doubled and trailing slashes; the root is empty.
+#[must_use]
+pub fn clean(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.strip_prefix('/')?.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(
+        parts
+            .iter()
+            .fold(String::new(), |path, part| path + "/" + part),
+    )
 }
 
 /// The rest of a path below a folder, with its slash; empty for the same path. None for what lies elsewhere.

@@ -1353,11 +1353,7 @@ fn who_has_later_files_in_memory_starts_anew_on_the_way_back() {
         let web = Process::Workload(ObjectId::new("deployments", "shop", "web"));
         let debug = Process::Workload(ObjectId::new("pods", "shop", "debug"));
         for (phase, process, broken_in) in [(14, web, 9), (17, debug, 14)] {
-            let undone = |done: &mut Vec<Arc<Done>>| {
-                let done = Arc::get_mut(&mut done[phase]).unwrap();
-                done.undone.clone().unwrap()
-            };
-            let known = undone(&mut done);
+            let known = done[phase].undone.clone().unwrap();
             let mut without = known.clone();
             assert!(without.remove(&process), "{process} in {phase}");
             Arc::get_mut(&mut done[phase]).unwrap().undone = Some(without);

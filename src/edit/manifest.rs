@@ -18,7 +18,7 @@ use crate::edit::scalar::{self, Style};
 use crate::edit::shell;
 use crate::edit::yaml::{Document, Edit, Entry, Node, Step, set_value};
 use crate::memo::Memo;
-use crate::names::below;
+use crate::names::{below, clean};
 
 static READ: Memo<Arc<Manifest>> = Memo::new();
 
@@ -793,25 +793,6 @@ fn volume(doc: &Document, node: &Node) -> Result<Volume> {
         host_path,
         host_type: host.map_or(Ok(None), |h| text_of(doc, h, "type"))?,
     })
-}
-
-/// An absolute path without `.`, `..`, doubled and trailing slashes; the root is empty.
-fn clean(path: &str) -> Option<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.strip_prefix('/')?.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(
-        parts
-            .iter()
-            .fold(String::new(), |path, part| path + "/" + part),
-    )
 }
 
 /// The root directory is empty while paths are joined.

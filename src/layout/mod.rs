@@ -655,7 +655,9 @@ fn read_kubelet(node: &NodeName, files: &Node) -> Result<Option<Kubelet>> {
         let Some(value) = flag.value.clone().filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
-        let value = NodePath::cleaned(&value).map_or(value, |path| path.to_string());
+        if let Some(path) = NodePath::cleaned(&value) {
+            return Ok(Some(path));
+        }
         NodePath::new(&value).map(Some).map_err(|why| {
             Diagnostic::new(Code::HostileName, why, "use a plain absolute path")
                 .at(flag.place.clone())

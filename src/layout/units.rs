@@ -206,9 +206,11 @@ pub fn load(node: &NodeName, files: &Node, name: &str) -> Result<Option<Loaded>>
     // One that is masked hides the others, and does not run.
     let main = places.find_map(|path| {
         let (path, entry) = files.files.get_key_value(&path)?;
-        is_masked(entry)
-            .then_some(None)
-            .or_else(|| files.file(path).map(Some))
+        if is_masked(entry) {
+            Some(None)
+        } else {
+            files.file(path).map(Some)
+        }
     });
     let Some(main) = main.flatten() else {
         return Ok(None);

@@ -211,15 +211,18 @@ impl Restarts {
         }
     }
 
-    /// Rolls the workloads in a draft: another value of the template's annotation, and their processes start anew.
-    fn roll(&self, value: &str, draft: &mut Draft) {
-        for id in &self.rolled {
-            draft.change_object(id, |object| {
-                set_field(object, &TEMPLATE_ANNOTATION, json!(value));
-            });
-            draft.restart(Process::Workload(id.clone()));
-        }
-        self.restart_gated(draft);
+    /// The step that rolls them: another value of their templates' annotation, and their processes start anew.
+    fn rolling(&self, before: &State, title: &str, value: &str) -> Result<Option<Step>> {
+        step(before, title, Part::Cluster, self.actions(), |draft| {
+            for id in &self.rolled {
+                draft.change_object(id, |object| {
+                    set_field(object, &TEMPLATE_ANNOTATION, json!(value));
+                });
+                draft.restart(Process::Workload(id.clone()));
+            }
+            self.restart_gated(draft);
+            Ok(())
+        })
     }
 
     /// What is gated has started anew when the gate lets pass.
@@ -238,10 +241,7 @@ impl Restarts {
         title: &str,
     ) -> Result<Option<Step>> {
         let value = format!("{}-phase-{:02}", rotation.spec.id, phase.number);
-        step(before, title, Part::Cluster, self.actions(), |draft| {
-            self.roll(&value, draft);
-            Ok(())
-        })
+        self.rolling(before, title, &value)
     }
 
     /// The same as the last step of a phase's way back.
@@ -253,10 +253,7 @@ impl Restarts {
     ) -> Result<Option<Step>> {
         let title = "roll the workloads that may have the later files in memory";
         let value = format!("{}-phase-{:02}-undone", rotation.spec.id, phase.number);
-        step(before, title, Part::Cluster, self.actions(), |draft| {
-            self.roll(&value, draft);
-            Ok(())
-        })
+        self.rolling(before, title, &value)
     }
 
     /// The rollouts and gates that confirm it.

@@ -69,9 +69,8 @@ pub struct Duty {
 impl Duty {
     /// By when, in words.
     pub fn when(&self) -> String {
-        let numbers: Vec<String> = self.phases.iter().map(|n| format!("{n:02}")).collect();
         let word = if self.within { "in" } else { "before" };
-        format!("{word} {}", numbers.join(" and "))
+        format!("{word} {}", numbered(&self.phases))
     }
 }
 
@@ -99,6 +98,12 @@ pub fn duties(rotation: &Rotation, views: &[PhaseView], stale: &BTreeSet<ObjectI
 const RETIRE: u8 = 17;
 /// The phase that replaces served certificates.
 const SERVED: u8 = 14;
+
+/// The numbers of phases, in words.
+fn numbered(phases: &[u8]) -> String {
+    let numbers: Vec<String> = phases.iter().map(|n| format!("{n:02}")).collect();
+    numbers.join(" and ")
+}
 
 /// Names in a row.
 fn listed(names: impl Iterator<Item = impl ToString>) -> String {
@@ -166,8 +171,7 @@ fn unreached(views: &[PhaseView]) -> Vec<Duty> {
         let mut what =
             "restart the pods: no roll reaches them, and the phase waits for it".to_owned();
         if !back.is_empty() {
-            let numbers: Vec<String> = back.iter().map(|n| format!("{n:02}")).collect();
-            what += &format!(", on the way back of {} too", numbers.join(" and "));
+            what += &format!(", on the way back of {} too", numbered(&back));
         }
         Duty {
             within: true,

@@ -366,7 +366,9 @@ fn handed_out(view: &PhaseView) -> String {
 /// The control planes of a phase that restarts their programs one after another, from which a script cannot see how the
 /// others are (`look_at_api` in templates/lib/node.sh).
 fn blind(rotation: &Rotation, view: &PhaseView) -> String {
-    let control_planes = rotation.start.nodes_with(Role::ControlPlane).count();
+    if !view.serial() || rotation.start.nodes_with(Role::ControlPlane).count() < 2 {
+        return String::new();
+    }
     let cannot_see = |name: &&NodeName| {
         let node = &rotation.start.nodes[*name];
         node.role == Role::ControlPlane
@@ -381,7 +383,7 @@ fn blind(rotation: &Rotation, view: &PhaseView) -> String {
         _ => None,
     });
     let nodes: BTreeSet<NodeName> = programs.filter(cannot_see).cloned().collect();
-    if control_planes < 2 || !view.serial() || nodes.is_empty() {
+    if nodes.is_empty() {
         return String::new();
     }
     listed(rotation, &nodes)
